@@ -1,0 +1,107 @@
+"""What a stream can ask of the edge. Counterpart: ``events``, what can happen to a stream.
+
+Commands are performed in order. After ``Refuse`` or ``Abort`` no further reply follows; settlement
+effects and the record still may.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from extproc.core.events import DeadlineKind
+    from extproc.domain.head import HeaderEdits
+    from extproc.domain.ports import Effect, WireRefusal
+    from extproc.domain.verdict import Lane, Record
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyHeaders:
+    """Let a lane's head go on, edited."""
+
+    lane: Lane
+    edits: HeaderEdits
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyBody:
+    """Send body bytes on in a lane: at most ``reply_piece_bytes_max`` of them."""
+
+    lane: Lane
+    chunk: bytes
+    end_stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyTrailers:
+    """Let a lane's trailers go on."""
+
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answer in Envoy's place; legal until the answer's head has gone out."""
+
+    refusal: WireRefusal
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """End the gRPC stream with an error: Envoy answers 500 or cuts the connection."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEffect:
+    """Ask the edge; the answer comes back as EffectDone or EffectFailed with the same id."""
+
+    effect_id: int
+    effect: Effect
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetDeadline:
+    """Bring DeadlineReached after this long, replacing an earlier deadline of the same kind."""
+
+    kind: DeadlineKind
+    after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClearDeadline:
+    """Forget the deadline of this kind."""
+
+    kind: DeadlineKind
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Write a verdict record. Exactly one per exchange."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class ReportBug:
+    """A bug was met: the exception's type and where it was raised, never its text."""
+
+    kind: str
+    where: str
+
+
+Command = (
+    ReplyHeaders
+    | ReplyBody
+    | ReplyTrailers
+    | Refuse
+    | Abort
+    | RunEffect
+    | SetDeadline
+    | ClearDeadline
+    | Emit
+    | ReportBug
+)

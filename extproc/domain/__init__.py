@@ -1,0 +1,1 @@
+"""The nouns of the service. Standard library only; imports nothing else of ``extproc``."""

@@ -1,0 +1,396 @@
+"""The seams: what core asks of codecs, guards and the edge, so that none of them imports another.
+
+An effect is a question that core cannot answer itself; its answer comes back as an event. A guard is
+three plain functions. A codec session is the state of one stream in one wire protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
+
+from extproc.domain.verdict import Action, Mode, OnError, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from extproc.domain.head import HeaderEdits, RequestHead, ResponseHead
+    from extproc.domain.identity import Principal, Reservation, TokenLimit
+    from extproc.domain.segment import (
+        Channel,
+        Delta,
+        Operation,
+        Params,
+        Segment,
+        SegmentEdit,
+        Usage,
+    )
+    from extproc.domain.verdict import Finding, LocatedFinding, Refusal, Stage
+
+# --- effects and their answers ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classify:
+    """Score texts with one head of the classifier."""
+
+    head: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextScore:
+    """The score of one text: the maximum over its windows, in [0, 1].
+
+    ``start`` and ``end`` are the code points of the window that scored highest.
+    """
+
+    score: float
+    windows: int
+    tokens: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """The answer to Classify, in the order of its texts."""
+
+    head: str
+    model: str
+    scores: tuple[TextScore, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserve:
+    """Hold tokens against every limit of a tenant, or against none."""
+
+    reservation: Reservation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserved:
+    """The answer to Reserve.
+
+    Where it was not granted, ``limit`` is the one that stood in the way and ``retry_after_ms`` the
+    earliest time at which the same request could fit. ``remaining`` is what that limit, or the
+    tightest one where granted, still has.
+    """
+
+    granted: bool
+    limit: TokenLimit
+    remaining: int
+    retry_after_ms: int
+    reset_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settle:
+    """Replace a reservation by the tokens that were really used; at most once per reservation."""
+
+    reservation: Reservation
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """The answer to Settle: what was charged, and the part of the reservation given back."""
+
+    charged: int
+    refunded: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renew:
+    """Extend the lease of a reservation whose answer still runs."""
+
+    reservation: Reservation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewed:
+    """The answer to Renew; ``held`` is False where the lease had already run out."""
+
+    held: bool
+
+
+Effect = Classify | Reserve | Settle | Renew
+Answer = Scores | Reserved | Settled | Renewed
+
+# --- guards ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestMessage:
+    """One exchange's request, as a codec found it. ``key`` counts exchanges of the stream from 0.
+
+    ``inspectable_bytes`` is the message's length on the wire, after decoding.
+    """
+
+    key: int
+    operation: Operation
+    params: Params
+    segments: tuple[Segment, ...]
+    inspectable_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeView:
+    """What a guard may know of an exchange.
+
+    At stage IDENTITY there is neither a principal nor a request yet. ``exchange_id`` is unique over
+    all streams. ``params`` stand in ``request`` with the caps of earlier stages applied.
+    """
+
+    exchange_id: str
+    head: RequestHead
+    principal: Principal | None = None
+    request: RequestMessage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What one guard decided.
+
+    ``status``, ``message`` and ``headers`` make the refusal where ``action`` is BLOCK. ``principal``
+    is the identity guard's result, ``cap_output_tokens`` the schema's or the budget's, ``reservation``
+    the budget's (set only where it was granted), ``edits`` and ``findings`` the inspecting ones'.
+    """
+
+    action: Action
+    reason: Reason
+    status: int = 403
+    message: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    score: float | None = None
+    threshold: float | None = None
+    detector: str | None = None
+    windows: int | None = None
+    findings: tuple[LocatedFinding, ...] = ()
+    edits: tuple[SegmentEdit, ...] = ()
+    cap_output_tokens: int | None = None
+    principal: Principal | None = None
+    reservation: Reservation | None = None
+
+
+ALLOWED = Verdict(action=Action.ALLOW, reason=Reason.CLEAN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleWatch:
+    """A guard's wish to have rules applied to every channel of the answer.
+
+    ``entity_types`` are the rules' entity types (empty = all of ``pack``); ``operators`` maps an entity
+    type to the name of its operator specification. ``block`` ends the answer at the first finding
+    instead of redacting it.
+    """
+
+    pack: str
+    entity_types: frozenset[str]
+    operators: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    block: bool = False
+    reason: Reason = Reason.REDACTED
+
+
+class Guard(Protocol):
+    """A policy over exchanges, with its settings bound. Pure: no clock, no I/O, no state."""
+
+    def needs(self, exchange: ExchangeView) -> tuple[Effect, ...]:
+        """The effects whose answers ``judge`` wants, in order."""
+
+    def judge(self, exchange: ExchangeView, answers: tuple[Answer, ...]) -> Verdict:
+        """Decide; ``answers`` correspond to ``needs``."""
+
+    def scanner(self, exchange: ExchangeView) -> RuleWatch | None:
+        """What to watch in the answer, or None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundGuard:
+    """A guard as a policy switched it on."""
+
+    name: str
+    owasp: str
+    stage: Stage
+    mode: Mode
+    on_error: OnError
+    error_reason: Reason
+    guard: Guard
+
+
+class Scan(Protocol):
+    """What a scanner released after one more piece of text."""
+
+    @property
+    def released(self) -> str:
+        """Text that may go to the client now."""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was newly found; offsets into the channel's whole text."""
+
+
+class Scanner(Protocol):
+    """Reads one channel of the answer as it streams. Synchronous; the hot path."""
+
+    def feed(self, text: str, *, eof: bool = False) -> Scan:
+        """Take more text; with ``eof`` everything is decided and released."""
+
+    @property
+    def held_chars(self) -> int:
+        """Code points that wait for more text."""
+
+    def drop(self) -> None:
+        """Forget what is held: the answer was cut and an undecided tail never goes out."""
+
+
+class ScannerFactory(Protocol):
+    """Makes one scanner for the merged rules of several guards of one mode."""
+
+    def __call__(self, watches: Sequence[RuleWatch]) -> Scanner:
+        """A fresh scanner for one channel."""
+
+
+class RuleFinder(Protocol):
+    """Applies a pack's rules to a whole text."""
+
+    def __call__(self, text: str, watch: RuleWatch) -> tuple[tuple[Finding, str], ...]:
+        """Findings in order, none overlapping, each with the replacement its operator gives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySnapshot:
+    """The policy that a stream begins and ends with.
+
+    ``identity`` are the guards of stage IDENTITY. ``pipelines`` maps a tenant to the rest, ordered by
+    stage, then name; a tenant that is not in it is refused. ``known_models`` may stand in a record.
+    """
+
+    digest: str
+    identity: tuple[BoundGuard, ...]
+    pipelines: Mapping[str, tuple[BoundGuard, ...]]
+    known_models: frozenset[str]
+    scanner: ScannerFactory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardEnv:
+    """What a guard may be built with besides its settings.
+
+    ``keyring`` finds a principal by the keyed hash of an API key; ``key_hash`` makes that hash.
+    ``find`` applies rules to a whole text.
+    """
+
+    keyring: Mapping[str, Principal]
+    key_hash: Callable[[str], str]
+    find: RuleFinder
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardSpec:
+    """What a guard's module exports as ``GUARD``.
+
+    ``settings`` is a frozen dataclass that the policy file's section is validated into; ``build``
+    binds an instance of it to a guard. ``error_reason`` is the block's reason when an effect failed.
+    """
+
+    name: str
+    stage: Stage
+    owasp: str
+    error_reason: Reason
+    settings: type[object]
+    build: Callable[[object, GuardEnv], Guard]
+
+
+# --- codecs ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestEdits:
+    """What to change in one request. Spliced into the original bytes; all else stays untouched.
+
+    ``cap_output_tokens`` is written wherever the backend honours a limit, and injected where none
+    stands. With ``ask_usage`` the codec asks the upstream for token counts and hides them again from
+    a client that had not asked.
+    """
+
+    segments: tuple[SegmentEdit, ...] = ()
+    cap_output_tokens: int | None = None
+    ask_usage: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseFrame:
+    """One frame of the answer that belongs to one exchange.
+
+    ``deltas`` are its texts in wire order. ``usage`` is what this frame adds. ``final`` says that the
+    exchange has no further frame. ``error`` says that the upstream reports a failure in it.
+    ``token`` is the codec's own: it comes back in ``write_response``.
+    """
+
+    key: int
+    deltas: tuple[Delta, ...]
+    token: object
+    usage: Usage | None = None
+    final: bool = False
+    error: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireRefusal:
+    """A refusal in the client's protocol, for the time before response headers went out."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    grpc_status: int | None = None
+
+
+class CodecSession(Protocol):
+    """One stream in one wire protocol. Every method raises PeerError for what it cannot vouch for."""
+
+    def read_request(self, chunk: bytes, *, eof: bool) -> tuple[RequestMessage, ...]:
+        """Take request bytes; give the messages that they complete."""
+
+    def write_request(self, key: int, edits: RequestEdits) -> bytes:
+        """The bytes to forward for a message, edits spliced in. Called once per key, in order."""
+
+    def request_head_edits(self) -> HeaderEdits:
+        """What changes on the request head; asked once, when the head is released."""
+
+    def read_response_head(self, head: ResponseHead) -> HeaderEdits:
+        """Take the answer's head; give what changes on it."""
+
+    def read_response(self, chunk: bytes, *, eof: bool) -> tuple[ResponseFrame, ...]:
+        """Take answer bytes; give the frames that they complete. What it holds back is bounded."""
+
+    def write_response(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
+        """A frame's bytes with ``texts`` in place of its deltas; equal texts leave it untouched."""
+
+    def write_tail(self, key: int, channel: Channel, text: str) -> bytes:
+        """A frame of the codec's own for text that was still held when the answer ended."""
+
+    def refuse(self, refusal: Refusal) -> WireRefusal:
+        """The refusal while a real status can still be sent."""
+
+    def refuse_in_answer(self, key: int, refusal: Refusal) -> bytes | None:
+        """The refusal inside an answer that has begun; None where only cutting is left."""
+
+    def refuse_one(self, key: int, refusal: Refusal) -> bytes | None:
+        """What to forward in place of one refused request among several; None: refuse the stream."""
+
+
+class Codec(Protocol):
+    """What a codec's module exports as ``CODEC``."""
+
+    @property
+    def name(self) -> str:
+        """Stable name for records."""
+
+    def accepts(self, head: RequestHead) -> bool:
+        """Whether the request is in this protocol: decided by method and normalised path alone."""
+
+    def open(self, head: RequestHead) -> CodecSession:
+        """A session for one stream. Raises PeerError where the head alone rules it out."""

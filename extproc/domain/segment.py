@@ -1,0 +1,101 @@
+"""What a codec finds on the wire: text with its origin, sampling parameters, usage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Role(StrEnum):
+    """Who a segment speaks as."""
+
+    SYSTEM = "system"
+    DEVELOPER = "developer"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+class Origin(StrEnum):
+    """How a segment came into the conversation; indirect origins deserve less trust."""
+
+    DIRECT = "direct"
+    TOOL_RESULT = "tool_result"
+    TOOL_DESCRIPTION = "tool_description"
+    DOCUMENT = "document"
+
+
+class Operation(StrEnum):
+    """What a request asks the upstream to do; names as the OTel GenAI conventions have them."""
+
+    TEXT_COMPLETION = "text_completion"
+    CHAT = "chat"
+    READ_ONLY = "read_only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """Inspectable text of a request.
+
+    ``index`` is the segment's position among the exchange's segments. ``place`` is a name of the
+    codec's own closed vocabulary (``text_input``), never a key that the caller chose, so that it may
+    stand in a record.
+    """
+
+    index: int
+    text: str
+    role: Role
+    origin: Origin
+    place: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentEdit:
+    """Replace ``[start, end)`` (code points) of one segment's text."""
+
+    segment_index: int
+    start: int
+    end: int
+    replacement: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Params:
+    """What the caller asked of the model.
+
+    ``max_output_tokens`` is None where the caller set no limit. ``choices_count`` is n x best_of x
+    beam width: by how much the answer's cost multiplies. ``sampling`` holds every other sampling
+    field by the name it has on the wire.
+    """
+
+    model: str
+    stream: bool
+    max_output_tokens: int | None = None
+    choices_count: int = 1
+    sampling: Mapping[str, str | int | float | bool] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Usage(NamedTuple):
+    """Tokens as the upstream reports them, accumulated over an exchange."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+class Channel(NamedTuple):
+    """One run of output text: the choice it belongs to and the field that carries it."""
+
+    choice: int
+    field: str
+
+
+class Delta(NamedTuple):
+    """New text of one channel."""
+
+    channel: Channel
+    text: str
