@@ -1,0 +1,187 @@
+"""The response lane: frames in, judged bytes out. Synchronous; the hot path.
+
+Frame by frame: each text goes through its channel's scanner, and what the scanner released is spliced
+back in its place. One upstream frame stays one downstream frame; text that is still held moves to a
+later frame of its channel, or to a tail frame when the answer ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from extproc.core.channels import ChannelScan, Watch, watches_of
+from extproc.core.refusals import ANSWER_BLOCKED_MESSAGE
+from extproc.domain.errors import PeerError
+from extproc.domain.verdict import Action, Lane, Mode, Reason, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from extproc.core.exchange import Exchange
+    from extproc.domain.limits import Limits
+    from extproc.domain.ports import CodecSession, ResponseFrame, ScannerFactory
+    from extproc.domain.segment import Channel
+    from extproc.domain.verdict import Finding
+
+_BLOCKED_STATUS = 403
+
+
+@dataclass(slots=True)
+class AnswerStep:
+    """What one chunk gave: bytes to send, exchanges that ended, and a refusal that ends the answer."""
+
+    data: bytes = b""
+    finished: list[Exchange] = field(default_factory=list)
+    refusal: Refusal | None = None
+    refused: Exchange | None = None
+
+
+class _Blocked(Exception):  # noqa: N818 - leaves the frame loop; never crosses this module.
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
+class AnswerLane:
+    """The answers of one stream's exchanges."""
+
+    def __init__(
+        self,
+        *,
+        session: CodecSession,
+        exchanges: Mapping[int, Exchange],
+        factory: ScannerFactory,
+        limits: Limits,
+    ) -> None:
+        self._session = session
+        self._exchanges = exchanges
+        self._factory = factory
+        self._limits = limits
+        self._watches: dict[int, tuple[Watch, ...]] = {}
+        self._ended: set[int] = set()
+
+    def feed(self, chunk: bytes, *, eof: bool, at_us: int) -> AnswerStep:
+        """Take answer bytes; give those that are judged.
+
+        Raises:
+            PeerError: the upstream's bytes cannot be vouched for. Nothing of this chunk goes out.
+        """
+        step = AnswerStep()
+        parts: list[bytes] = []
+        exchange: Exchange | None = None
+        try:
+            for frame in self._session.read_response(chunk, eof=eof):
+                exchange = self._exchange_of(frame)
+                if not exchange.first_frame_at_us:
+                    exchange.first_frame_at_us = at_us
+                self._frame(exchange, frame, parts)
+                if frame.final:
+                    self._ended.add(frame.key)
+                    step.finished.append(exchange)
+            if eof:
+                for exchange in self._exchanges.values():
+                    self._finish(exchange, parts, step)
+        except _Blocked as blocked:
+            step.refusal, step.refused = blocked.refusal, exchange
+        step.data = b"".join(parts)
+        return step
+
+    def _exchange_of(self, frame: ResponseFrame) -> Exchange:
+        exchange = self._exchanges.get(frame.key)
+        if exchange is None or not exchange.forwarded or frame.key in self._ended:
+            raise PeerError(Reason.UPSTREAM_UNREADABLE, "an answer to no request", status=502)
+        return exchange
+
+    def _frame(self, exchange: Exchange, frame: ResponseFrame, parts: list[bytes]) -> None:
+        exchange.answer_frames += 1
+        if frame.usage is not None:
+            exchange.usage_reported = True
+            exchange.input_tokens += frame.usage.input_tokens
+            exchange.output_tokens += frame.usage.output_tokens
+        if frame.error:
+            self._upstream_failed(exchange)
+        texts = []
+        last_of = {delta.channel: at for at, delta in enumerate(frame.deltas)}
+        for at, (channel, text) in enumerate(frame.deltas):
+            eof = frame.error or (frame.final and last_of[channel] == at)
+            texts.append(self._feed_channel(exchange, channel, text, eof=eof))
+        if frame.final:
+            self._tails(exchange, frozenset(last_of), parts)
+        parts.append(self._session.write_response(frame, tuple(texts)))
+
+    def _feed_channel(self, exchange: Exchange, channel: Channel, text: str, *, eof: bool) -> str:
+        scan = exchange.channels.get(channel)
+        if scan is None:
+            scan = self._open_channel(exchange, channel)
+        exchange.answer_chars += len(text)
+        exchange.output_bytes += len(text) if text.isascii() else len(text.encode())
+        output = scan.feed(text, eof=eof)
+        if output.findings:
+            self._found(exchange, channel, output.findings)
+        held = scan.held_chars
+        exchange.held_chars_max = max(exchange.held_chars_max, held)
+        if held > self._limits.held_chars_max:
+            raise PeerError(Reason.UPSTREAM_UNREADABLE, "too much text is held back", status=502)
+        return output.released
+
+    def _open_channel(self, exchange: Exchange, channel: Channel) -> ChannelScan:
+        if len(exchange.channels) >= self._limits.channels_max:
+            raise PeerError(Reason.UPSTREAM_UNREADABLE, "too many output channels", status=502)
+        watches = self._watches.get(exchange.key)
+        if watches is None:
+            watches = self._watches[exchange.key] = watches_of(exchange.guards, exchange.view)
+        scan = exchange.channels[channel] = ChannelScan(watches, self._factory)
+        return scan
+
+    def _found(
+        self, exchange: Exchange, channel: Channel, findings: tuple[tuple[Watch, Finding], ...]
+    ) -> None:
+        for watch, finding in findings:
+            exchange.count(Lane.RESPONSE, watch.guard, watch.mode, finding, channel.field)
+            if watch.mode is not Mode.ENFORCE:
+                continue
+            if watch.rules.block:
+                exchange.decide(Action.BLOCK, watch.rules.reason, watch.guard)
+                raise _Blocked(
+                    Refusal(
+                        reason=watch.rules.reason,
+                        status=_BLOCKED_STATUS,
+                        message=ANSWER_BLOCKED_MESSAGE,
+                    )
+                )
+            exchange.decide(Action.REDACT, watch.rules.reason, watch.guard)
+
+    def _upstream_failed(self, exchange: Exchange) -> None:
+        """The upstream broke off in band: an undecided tail is dropped, never flushed."""
+        exchange.upstream_error = True
+        for scan in exchange.channels.values():
+            scan.drop()
+        exchange.channels.clear()
+
+    def _tails(self, exchange: Exchange, except_channels: frozenset[Channel], parts: list[bytes]) -> None:
+        for channel, scan in exchange.channels.items():
+            if channel in except_channels:
+                continue
+            text = self._flush(exchange, channel, scan)
+            if text:
+                parts.append(self._session.write_tail(exchange.key, channel, text))
+
+    def _flush(self, exchange: Exchange, channel: Channel, scan: ChannelScan) -> str:
+        output = scan.feed("", eof=True)
+        if output.findings:
+            self._found(exchange, channel, output.findings)
+        return output.released
+
+    def _finish(self, exchange: Exchange, parts: list[bytes], step: AnswerStep) -> None:
+        if not exchange.forwarded or exchange.key in self._ended:
+            return
+        self._ended.add(exchange.key)
+        self._tails(exchange, frozenset(), parts)
+        step.finished.append(exchange)
+
+    def drop(self) -> None:
+        """The answer is cut: forget all that is held."""
+        for exchange in self._exchanges.values():
+            for scan in exchange.channels.values():
+                scan.drop()

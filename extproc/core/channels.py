@@ -1,0 +1,95 @@
+"""The scanners of one output channel: one for the rules that are enforced, one for those in shadow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from extproc.domain.verdict import Mode
+
+if TYPE_CHECKING:
+    from extproc.domain.ports import BoundGuard, ExchangeView, RuleWatch, Scanner, ScannerFactory
+    from extproc.domain.verdict import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A guard's rule watch with the guard's name and mode."""
+
+    guard: str
+    mode: Mode
+    rules: RuleWatch
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelOutput:
+    """What one feed gave: text that may go out, and what was found, with the watch that asked."""
+
+    released: str
+    findings: tuple[tuple[Watch, Finding], ...]
+
+
+def watches_of(guards: tuple[BoundGuard, ...], view: ExchangeView) -> tuple[Watch, ...]:
+    """What the guards of an exchange want watched in its answer."""
+    found = []
+    for bound in guards:
+        if bound.mode is Mode.OFF:
+            continue
+        rules = bound.guard.scanner(view)
+        if rules is not None:
+            found.append(Watch(bound.name, bound.mode, rules))
+    return tuple(found)
+
+
+class ChannelScan:
+    """One channel of an answer. Rules in shadow run apart, so that they cannot change a byte."""
+
+    __slots__ = ("_enforced", "_shadow", "_watches")
+
+    def __init__(self, watches: tuple[Watch, ...], factory: ScannerFactory) -> None:
+        self._watches = watches
+        self._enforced = _scanner(watches, Mode.ENFORCE, factory)
+        self._shadow = _scanner(watches, Mode.SHADOW, factory)
+
+    @property
+    def held_chars(self) -> int:
+        """Code points that wait for more text before they may go out."""
+        return self._enforced.held_chars if self._enforced is not None else 0
+
+    def feed(self, text: str, *, eof: bool) -> ChannelOutput:
+        """Take more of the channel's text; with ``eof`` all of it is decided."""
+        released = text
+        findings: tuple[tuple[Watch, Finding], ...] = ()
+        if self._enforced is not None:
+            scan = self._enforced.feed(text, eof=eof)
+            released = scan.released
+            if scan.findings:
+                findings = self._attribute(scan.findings, Mode.ENFORCE)
+        if self._shadow is not None:
+            shadowed = self._shadow.feed(text, eof=eof).findings
+            if shadowed:
+                findings += self._attribute(shadowed, Mode.SHADOW)
+        return ChannelOutput(released, findings)
+
+    def drop(self) -> None:
+        """Forget what is held; an undecided tail never goes out."""
+        if self._enforced is not None:
+            self._enforced.drop()
+
+    def _attribute(self, findings: tuple[Finding, ...], mode: Mode) -> tuple[tuple[Watch, Finding], ...]:
+        watches = [watch for watch in self._watches if watch.mode is mode]
+        return tuple((_watch_for(watches, finding), finding) for finding in findings)
+
+
+def _scanner(watches: tuple[Watch, ...], mode: Mode, factory: ScannerFactory) -> Scanner | None:
+    rules = [watch.rules for watch in watches if watch.mode is mode]
+    return factory(rules) if rules else None
+
+
+def _watch_for(watches: list[Watch], finding: Finding) -> Watch:
+    """The watch whose pack the finding's detector (``pack/rule``) belongs to."""
+    pack = finding.detector.partition("/")[0]
+    for watch in watches:
+        if watch.rules.pack == pack:
+            return watch
+    raise AssertionError("a scanner reported a rule that nobody asked for")

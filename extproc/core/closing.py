@@ -1,0 +1,239 @@
+"""How an exchange ends: the effects that are under way for it, what it cost, and its one record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from extproc.core import commands as cmd
+from extproc.core.events import DeadlineKind
+from extproc.domain.errors import FailureKind
+from extproc.domain.ports import Classify, Renew, Reserve, Reserved, Settle, Settled
+from extproc.domain.verdict import OnError, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from extproc.core.exchange import Exchange
+    from extproc.domain.identity import Reservation
+    from extproc.domain.limits import Limits
+    from extproc.domain.ports import Answer, BoundGuard, Effect
+
+# Upstreams without token counts are charged by length; a token of text has at least about 3 bytes.
+_BYTES_PER_TOKEN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamFacts:
+    """What the records of one stream share."""
+
+    request_id: str
+    at_unix_ms: int
+    at_us: int
+    policy_digest: str
+    known_models: frozenset[str]
+    codec: str = ""
+    upstream_host: str = ""
+    upstream_status: int = 0
+
+
+def tokens_used(exchange: Exchange) -> int:
+    """What the exchange really cost, in tokens.
+
+    Nothing where the model never saw the request, or answered with an error before any text. Else the
+    upstream's own count as far as it was seen; without one, the prompt's estimate plus the answer's
+    length at three bytes a token, and at least one token a frame.
+    """
+    reservation = exchange.reservation
+    if reservation is None or not exchange.forwarded:
+        return 0
+    silent = exchange.output_bytes == 0 and not exchange.usage_reported
+    if exchange.upstream_error and silent:
+        return 0
+    params = exchange.request.params
+    prompt_estimate = reservation.tokens - params.choices_count * (params.max_output_tokens or 0)
+    if exchange.usage_reported:
+        return (exchange.input_tokens or max(prompt_estimate, 0)) + exchange.output_tokens
+    by_length = -(-exchange.output_bytes // _BYTES_PER_TOKEN)
+    frames = exchange.answer_frames if exchange.request.params.stream else 0
+    return max(prompt_estimate, 0) + max(by_length, frames)
+
+
+def record_of(
+    exchange: Exchange, facts: StreamFacts, *, at_us: int, status: int, settled: Settled | None
+) -> Record:
+    """The exchange's one record."""
+    request = exchange.view.request
+    principal = exchange.view.principal
+    model = request.params.model if request is not None else ""
+    segments = request.segments if request is not None else ()
+    return Record(
+        at_unix_ms=facts.at_unix_ms + (at_us - facts.at_us) // 1000,
+        request_id=facts.request_id,
+        exchange=max(exchange.key, 0),
+        policy_digest=facts.policy_digest,
+        tenant=principal.tenant if principal is not None else "",
+        key_id=principal.key_id if principal is not None else "",
+        codec=facts.codec,
+        operation=request.operation if request is not None else "",
+        model=model if model in facts.known_models else "",
+        action=exchange.action,
+        reason=exchange.reason,
+        guard=exchange.guard,
+        status=status,
+        verdicts=tuple(exchange.verdicts),
+        entities=exchange.entity_counts(),
+        segments_judged=len(segments) if exchange.decided else 0,
+        chars_judged=sum(len(segment.text) for segment in segments) if exchange.decided else 0,
+        answer_chars_judged=exchange.answer_chars,
+        answer_frames=exchange.answer_frames,
+        held_chars_max=exchange.held_chars_max,
+        tokens_reserved=exchange.reservation.tokens if exchange.reservation is not None else None,
+        tokens_settled=settled.charged if settled is not None else None,
+        tokens_refunded=settled.refunded if settled is not None else None,
+        usage_reported=exchange.usage_reported,
+        input_tokens=exchange.input_tokens,
+        output_tokens=exchange.output_tokens,
+        upstream_host=facts.upstream_host if exchange.forwarded else "",
+        upstream_status=facts.upstream_status if exchange.forwarded else 0,
+        judge_us=_elapsed(exchange.at_us, exchange.decided_at_us),
+        upstream_first_us=_elapsed(exchange.forwarded_at_us, exchange.first_frame_at_us),
+        total_us=at_us - exchange.at_us,
+        degraded=exchange.degraded,
+    )
+
+
+def _elapsed(start_us: int, end_us: int | None) -> int:
+    return max(end_us - start_us, 0) if start_us and end_us else 0
+
+
+class Books:
+    """What a stream owes: effects under way, reservations to settle, records to write.
+
+    It collects commands; the stream takes them at the end of each event.
+    """
+
+    def __init__(self, *, facts: StreamFacts, limits: Limits) -> None:
+        self.now_us = facts.at_us
+        self._facts = facts
+        self._limits = limits
+        self._commands: list[cmd.Command] = []
+        self._effects = 0
+        self._reserving: dict[int, tuple[Exchange, Reservation, OnError]] = {}
+        self._asked: set[int] = set()
+        self._settling: dict[int, tuple[Exchange, int]] = {}
+        self._closed_early: dict[int, int] = {}
+        self._renewing = False
+
+    @property
+    def status(self) -> int:
+        """The upstream's status; 0 before it answered."""
+        return self._facts.upstream_status
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is owed any more."""
+        return not self._reserving and not self._settling
+
+    def codec(self, name: str) -> None:
+        """Note which codec reads the stream."""
+        self._facts = replace(self._facts, codec=name)
+
+    def upstream(self, host: str, status: int) -> None:
+        """Note who answered, and with what status."""
+        self._facts = replace(self._facts, upstream_host=host, upstream_status=status)
+
+    def take_commands(self) -> list[cmd.Command]:
+        """The commands since the last call."""
+        commands, self._commands = self._commands, []
+        return commands
+
+    def ask(self, exchange: Exchange, bound: BoundGuard, effect: Effect) -> int:
+        """Run a guard's effect; gives its id."""
+        deadline_ms = self._limits.ledger_deadline_ms
+        if isinstance(effect, Classify):
+            deadline_ms = self._limits.classify_deadline_ms
+        effect_id = self._run(effect, deadline_ms)
+        self._asked.add(effect_id)
+        if isinstance(effect, Reserve):
+            self._reserving[effect_id] = (exchange, effect.reservation, bound.on_error)
+        return effect_id
+
+    def effect_answered(self, effect_id: int, answer: Answer | FailureKind) -> bool:
+        """Book an answer; True where it was a guard's question and its guard must hear of it."""
+        settling = self._settling.pop(effect_id, None)
+        if settling is not None:
+            self._emit(*settling, answer if isinstance(answer, Settled) else None)
+            return False
+        if effect_id not in self._asked:
+            return False
+        self._asked.discard(effect_id)
+        reserving = self._reserving.pop(effect_id, None)
+        if reserving is not None:
+            self._reserved(*reserving, answer)
+        return True
+
+    def _reserved(
+        self,
+        exchange: Exchange,
+        reservation: Reservation,
+        on_error: OnError,
+        answer: Answer | FailureKind,
+    ) -> None:
+        granted = isinstance(answer, Reserved) and answer.granted
+        # A reservation that timed out may have taken hold, and one that is waved through is owed later.
+        owed = answer is FailureKind.DEADLINE or (
+            isinstance(answer, FailureKind) and on_error is OnError.ALLOW
+        )
+        if granted or owed:
+            exchange.reservation = reservation
+        if exchange.closed:
+            self._settle_or_emit(exchange, self._closed_early.pop(id(exchange), 0))
+
+    def forwarded(self, exchange: Exchange) -> None:
+        """The model has the request: keep its lease alive while the answer runs."""
+        if exchange.reservation is not None and not self._renewing:
+            self._renewing = True
+            self._schedule_renewal()
+
+    def renew(self, exchanges: Iterable[Exchange]) -> None:
+        """Extend the leases of what still runs."""
+        running = [one for one in exchanges if one.forwarded and not one.closed]
+        for exchange in running:
+            if exchange.reservation is not None:
+                self._run(Renew(reservation=exchange.reservation), self._limits.ledger_deadline_ms)
+        if running:
+            self._schedule_renewal()
+
+    def _schedule_renewal(self) -> None:
+        self._commands.append(cmd.SetDeadline(DeadlineKind.LEASE, self._limits.lease_ms // 2))
+
+    def close(self, exchange: Exchange, *, status: int) -> None:
+        """End an exchange: settle what it holds, then write its record. Once."""
+        if exchange.closed:
+            return
+        exchange.closed = True
+        if any(one[0] is exchange for one in self._reserving.values()):
+            # Whether anything is held is known only when the answer comes.
+            self._closed_early[id(exchange)] = status
+            return
+        self._settle_or_emit(exchange, status)
+
+    def _settle_or_emit(self, exchange: Exchange, status: int) -> None:
+        if exchange.reservation is None:
+            self._emit(exchange, status, None)
+            return
+        effect = Settle(reservation=exchange.reservation, tokens=tokens_used(exchange))
+        effect_id = self._run(effect, self._limits.ledger_deadline_ms)
+        self._settling[effect_id] = (exchange, status)
+
+    def _run(self, effect: Effect, deadline_ms: int) -> int:
+        self._effects += 1
+        self._commands.append(cmd.RunEffect(self._effects, effect, deadline_ms))
+        return self._effects
+
+    def _emit(self, exchange: Exchange, status: int, settled: Settled | None) -> None:
+        if exchange.reservation is not None and settled is None:
+            exchange.degraded = True
+        record = record_of(exchange, self._facts, at_us=self.now_us, status=status, settled=settled)
+        self._commands.append(cmd.Emit(record))

@@ -1,0 +1,139 @@
+"""One exchange within a stream: what is known, decided, held and owed for it. State only, no decisions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from extproc.domain.verdict import Action, EntityCount, Lane, Mode, Reason
+
+if TYPE_CHECKING:
+    from extproc.core.channels import ChannelScan
+    from extproc.domain.identity import Reservation
+    from extproc.domain.ports import BoundGuard, ExchangeView, RequestMessage, Verdict
+    from extproc.domain.segment import Channel, SegmentEdit
+    from extproc.domain.verdict import Finding, GuardRecord, LocatedFinding, Refusal
+
+
+class Exchange:
+    """The mutable state of one exchange; only ``core`` touches it."""
+
+    __slots__ = (
+        "action",
+        "answer_chars",
+        "answer_frames",
+        "at_us",
+        "channels",
+        "closed",
+        "decided_at_us",
+        "degraded",
+        "edits",
+        "entities",
+        "first_frame_at_us",
+        "forwarded",
+        "forwarded_at_us",
+        "guard",
+        "guards",
+        "held_chars_max",
+        "input_tokens",
+        "key",
+        "output_bytes",
+        "output_tokens",
+        "reason",
+        "refusal",
+        "refused_wire",
+        "reservation",
+        "upstream_error",
+        "usage_reported",
+        "verdicts",
+        "view",
+    )
+
+    def __init__(self, *, key: int, view: ExchangeView, guards: tuple[BoundGuard, ...], at_us: int) -> None:
+        self.key = key
+        self.view = view
+        self.guards = guards
+        self.at_us = at_us
+        self.verdicts: list[GuardRecord] = []
+        self.edits: list[SegmentEdit] = []
+        self.entities: Counter[tuple[Lane, str, Mode, str, str, str]] = Counter()
+        self.action = Action.ALLOW
+        self.reason = Reason.CLEAN
+        self.guard = ""
+        self.refusal: Refusal | None = None
+        self.refused_wire: bytes | None = None
+        self.degraded = False
+        self.reservation: Reservation | None = None
+        self.decided_at_us: int | None = None
+        self.forwarded = False
+        self.forwarded_at_us = 0
+        self.first_frame_at_us = 0
+        self.closed = False
+        self.upstream_error = False
+        self.channels: dict[Channel, ChannelScan] = {}
+        self.answer_frames = 0
+        self.answer_chars = 0
+        self.output_bytes = 0
+        self.held_chars_max = 0
+        self.usage_reported = False
+        self.input_tokens = 0
+        self.output_tokens = 0
+
+    @property
+    def decided(self) -> bool:
+        """Whether the request lane's decision stands."""
+        return self.decided_at_us is not None
+
+    @property
+    def request(self) -> RequestMessage:
+        """The request; only an exchange that has one may be asked."""
+        if self.view.request is None:
+            raise AssertionError("an exchange without a request was asked for it")
+        return self.view.request
+
+    def decide(self, action: Action, reason: Reason, guard: str) -> None:
+        """Raise the exchange's action; the first cause of the highest action is kept."""
+        if action > self.action:
+            self.action, self.reason, self.guard = action, reason, guard
+
+    def take(self, verdict: Verdict, name: str) -> None:
+        """Take over what an enforced verdict changes, except its action."""
+        self.edits.extend(verdict.edits)
+        if verdict.principal is not None:
+            self.view = replace(self.view, principal=verdict.principal)
+        if verdict.cap_output_tokens is not None:
+            self._cap(verdict.cap_output_tokens)
+        if verdict.action is Action.REDACT:
+            self.decide(Action.REDACT, verdict.reason, name)
+
+    def _cap(self, tokens: int) -> None:
+        request = self.request
+        current = request.params.max_output_tokens
+        capped = tokens if current is None else min(tokens, current)
+        params = replace(request.params, max_output_tokens=capped)
+        self.view = replace(self.view, request=replace(request, params=params))
+
+    def count_request(self, findings: tuple[LocatedFinding, ...], guard: str, mode: Mode) -> None:
+        """Count what a guard found in the request."""
+        for located in findings:
+            self.count(located.lane, guard, mode, located.finding, located.place)
+
+    def count(self, lane: Lane, guard: str, mode: Mode, finding: Finding, place: str) -> None:
+        """Count one finding."""
+        self.entities[lane, guard, mode, finding.entity_type, finding.detector, place] += 1
+
+    def entity_counts(self) -> tuple[EntityCount, ...]:
+        """The counts, in a stable order."""
+        return tuple(
+            EntityCount(
+                lane=lane,
+                guard=guard,
+                mode=mode,
+                entity_type=entity_type,
+                detector=detector,
+                place=place,
+                count=number,
+            )
+            for (lane, guard, mode, entity_type, detector, place), number in sorted(self.entities.items())
+        )

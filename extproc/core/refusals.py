@@ -1,0 +1,80 @@
+"""The refusals that core itself speaks, and how any refusal gets its request id."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from extproc.core.commands import ReportBug
+from extproc.domain.ports import WireRefusal
+from extproc.domain.verdict import Reason, Refusal
+
+if TYPE_CHECKING:
+    from extproc.domain.errors import PeerError
+
+NOT_ALLOWED = Refusal(reason=Reason.PATH_NOT_ALLOWED, status=403, message="this endpoint is not exposed")
+BODY_TOO_LARGE = Refusal(
+    reason=Reason.BODY_TOO_LARGE, status=413, message="the request body is larger than allowed"
+)
+BODY_TIMEOUT = Refusal(
+    reason=Reason.BODY_TIMEOUT, status=408, message="the request body did not arrive in time"
+)
+TOO_MANY_EXCHANGES = Refusal(
+    reason=Reason.OVERLOADED, status=429, message="too many requests are open on this stream"
+)
+UPSTREAM_UNREADABLE = Refusal(
+    reason=Reason.UPSTREAM_UNREADABLE,
+    status=502,
+    message="the upstream's answer could not be read and was withheld",
+)
+INTERNAL = Refusal(
+    reason=Reason.INTERNAL, status=500, message="the request could not be judged and was refused"
+)
+ANSWER_BLOCKED_MESSAGE = "the answer was withheld by policy"
+
+
+def signed(refusal: Refusal, request_id: str) -> Refusal:
+    """The refusal with the request id in its message and headers, so that a user can quote it."""
+    return replace(
+        refusal,
+        message=f"{refusal.message} (request {request_id})",
+        headers=(*refusal.headers, ("x-request-id", request_id)),
+    )
+
+
+def from_peer_error(error: PeerError) -> Refusal:
+    """A protocol error as the refusal that its peer sees."""
+    return Refusal(reason=error.reason, status=error.status, message=error.message)
+
+
+def from_upstream_error(error: PeerError) -> Refusal:
+    """An unreadable answer: the client learns that it was withheld, not what the upstream sent."""
+    return replace(UPSTREAM_UNREADABLE, reason=error.reason)
+
+
+def upstream_local_reply(status: int) -> Refusal:
+    """Envoy itself answered before the request was released (its own timeout, for example)."""
+    return Refusal(
+        reason=Reason.UPSTREAM_ERROR,
+        status=status if status >= 400 else 502,  # noqa: PLR2004 - HTTP's first error status.
+        message="the gateway ended the request before it was judged",
+    )
+
+
+def bare_refusal(refusal: Refusal) -> WireRefusal:
+    """A refusal where no codec is chosen yet: JSON with a string ``error``, Triton's own shape."""
+    body = json.dumps({"error": refusal.message}).encode()
+    headers = (("content-type", "application/json"), *refusal.headers)
+    return WireRefusal(status=refusal.status, headers=headers, body=body)
+
+
+def bug_report(error: BaseException) -> ReportBug:
+    """An exception as its type and place. Its text stays behind: it may quote a body."""
+    where = "?"
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        where = f"{code.co_qualname}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return ReportBug(type(error).__name__, where)

@@ -1,0 +1,247 @@
+"""The request lane: who calls, what is asked, and what may go on.
+
+The body is read only once the caller is known. Exchanges are judged as they complete and released in
+the order in which they came.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from extproc.core import commands as cmd
+from extproc.core.exchange import Exchange
+from extproc.core.pieces import body_replies
+from extproc.core.pipeline import Asked, PipelineRun
+from extproc.core.refusals import (
+    BODY_TOO_LARGE,
+    NOT_ALLOWED,
+    TOO_MANY_EXCHANGES,
+    signed,
+)
+from extproc.domain.errors import PeerError
+from extproc.domain.ports import ExchangeView, RequestEdits
+from extproc.domain.verdict import Lane, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from extproc.core.closing import Books
+    from extproc.domain.errors import FailureKind
+    from extproc.domain.head import RequestHead
+    from extproc.domain.limits import Limits
+    from extproc.domain.ports import (
+        Answer,
+        Codec,
+        CodecSession,
+        PolicySnapshot,
+        RequestMessage,
+    )
+    from extproc.domain.verdict import Refusal
+
+_CALLER_KEY = -1
+
+
+class RequestLane:
+    """Everything of a stream up to the bytes that go to the upstream."""
+
+    def __init__(
+        self,
+        *,
+        request_id: str,
+        policy: PolicySnapshot,
+        codecs: Sequence[Codec],
+        limits: Limits,
+        books: Books,
+    ) -> None:
+        self._request_id = request_id
+        self._policy = policy
+        self._codecs = codecs
+        self._limits = limits
+        self._books = books
+        self.caller: Exchange | None = None
+        self.session: CodecSession | None = None
+        self.exchanges: dict[int, Exchange] = {}
+        self.refusal: Refusal | None = None
+        self.released = False
+        self._has_body = False
+        self._ended = False
+        self._trailers = False
+        self._closed = False
+        self._body_bytes = 0
+        self._backlog: list[bytes] = []
+        self._forward_at = 0
+        self._runs: dict[int, PipelineRun] = {}
+        self._pending: dict[int, tuple[Exchange, Asked, int]] = {}
+
+    # --- input ------------------------------------------------------------------------------
+
+    def begin(self, head: RequestHead, *, end_stream: bool) -> None:
+        """Take the head and find out who calls."""
+        self._ended = end_stream
+        self._has_body = not end_stream
+        view = ExchangeView(exchange_id=self._request_id, head=head)
+        self.caller = Exchange(
+            key=_CALLER_KEY, view=view, guards=self._policy.identity, at_us=self._books.now_us
+        )
+        self._start(self.caller)
+
+    def take(self, chunk: bytes, *, ended: bool, trailers: bool) -> None:
+        """Take body bytes; kept aside, within the bound, while the caller is not yet known."""
+        self._ended = ended
+        self._trailers = trailers
+        self._body_bytes += len(chunk)
+        if self._body_bytes > self._limits.body_bytes_max:
+            self.refusal = BODY_TOO_LARGE
+        elif self.session is None:
+            self._backlog.append(chunk)
+        else:
+            self._read(chunk)
+
+    def effect_answered(self, effect_id: int, answer: Answer | FailureKind) -> None:
+        """Go on with the exchange that waited for this answer."""
+        waiting = self._pending.pop(effect_id, None)
+        if waiting is None:
+            return
+        exchange, asked, slot = waiting
+        run = self._runs[exchange.key]
+        if run.answer(asked, slot, answer):
+            self._advance(exchange, run)
+
+    # --- judging ----------------------------------------------------------------------------
+
+    def _start(self, exchange: Exchange) -> None:
+        run = self._runs[exchange.key] = PipelineRun(exchange)
+        self._advance(exchange, run)
+
+    def _advance(self, exchange: Exchange, run: PipelineRun) -> None:
+        asked = run.advance()
+        if asked is None:
+            del self._runs[exchange.key]
+            exchange.decided_at_us = self._books.now_us
+            self._decided(exchange)
+            return
+        for one, slot in asked:
+            effect_id = self._books.ask(exchange, one.bound, one.effects[slot])
+            self._pending[effect_id] = (exchange, one, slot)
+
+    def _decided(self, exchange: Exchange) -> None:
+        if exchange is self.caller:
+            self._identified(exchange)
+        elif exchange.refusal is not None:
+            exchange.refused_wire = self._refusal_bytes(exchange)
+            if exchange.refused_wire is None:
+                self.refusal = exchange.refusal
+
+    def _identified(self, caller: Exchange) -> None:
+        """Only now is the codec chosen and the body read."""
+        if caller.refusal is not None or caller.view.principal is None:
+            self.refusal = caller.refusal or NOT_ALLOWED
+            return
+        head = caller.view.head
+        codec = next((one for one in self._codecs if one.accepts(head)), None)
+        if codec is None:
+            self.refusal = NOT_ALLOWED
+            return
+        self._books.codec(codec.name)
+        self.session = codec.open(head)
+        self._check_content_length(head)
+        backlog, self._backlog = b"".join(self._backlog), []
+        if backlog or self._ended:
+            self._read(backlog)
+
+    def _check_content_length(self, head: RequestHead) -> None:
+        """Refuse a body that says it is too large before it is sent."""
+        declared = head.header("content-length")
+        if declared is not None and declared.isdecimal() and self.refusal is None:
+            digits = len(str(self._limits.body_bytes_max))
+            if len(declared) > digits or int(declared) > self._limits.body_bytes_max:
+                self.refusal = BODY_TOO_LARGE
+
+    def _read(self, chunk: bytes) -> None:
+        if self.session is None or self.refusal is not None:
+            return
+        for message in self.session.read_request(chunk, eof=self._ended):
+            self._open(message)
+            if self.refusal is not None:
+                return
+        if self._ended and not self.exchanges:
+            raise PeerError(Reason.BODY_INVALID, "the request is empty")
+
+    def _open(self, message: RequestMessage) -> None:
+        if self.caller is None or message.key in self.exchanges:
+            raise AssertionError("a codec repeated a key")
+        if sum(not one.closed for one in self.exchanges.values()) >= self._limits.exchanges_open_max:
+            self.refusal = TOO_MANY_EXCHANGES
+            return
+        exchange_id = f"{self._request_id}:{message.key}"
+        view = replace(self.caller.view, exchange_id=exchange_id, request=message)
+        tenant = view.principal.tenant if view.principal is not None else ""
+        guards = self._policy.pipelines.get(tenant, ())
+        exchange = Exchange(key=message.key, view=view, guards=guards, at_us=self._books.now_us)
+        exchange.verdicts.extend(self.caller.verdicts)
+        exchange.degraded = self.caller.degraded
+        self.exchanges[message.key] = exchange
+        if not guards:
+            # No pipeline is no permission.
+            self.refusal = NOT_ALLOWED
+            return
+        self._start(exchange)
+
+    def _refusal_bytes(self, exchange: Exchange) -> bytes | None:
+        """What to forward in place of a refused exchange; None where the stream must be refused."""
+        if self.session is None or exchange.refusal is None:
+            return None
+        return self.session.refuse_one(exchange.key, signed(exchange.refusal, self._request_id))
+
+    # --- output -----------------------------------------------------------------------------
+
+    def take_replies(self) -> list[cmd.Command]:
+        """Release, in order, what is decided; end the lane after the last exchange."""
+        if self.session is None or self._closed:
+            return []
+        parts = []
+        waiting = [one for one in self.exchanges.values() if one.key >= self._forward_at]
+        for exchange in waiting:
+            if not exchange.decided:
+                break
+            self._forward_at = exchange.key + 1
+            parts.append(self._bytes_of(self.session, exchange))
+        ended = self._ended and self._forward_at == len(self.exchanges)
+        if not parts and not ended:
+            return []
+        return self._replies(self.session, b"".join(parts), ended=ended)
+
+    def _bytes_of(self, session: CodecSession, exchange: Exchange) -> bytes:
+        if exchange.refusal is not None:
+            self._books.close(exchange, status=exchange.refusal.status)
+            return exchange.refused_wire or b""
+        exchange.forwarded = True
+        exchange.forwarded_at_us = self._books.now_us
+        self._books.forwarded(exchange)
+        edits = RequestEdits(
+            segments=tuple(exchange.edits),
+            cap_output_tokens=exchange.request.params.max_output_tokens,
+            ask_usage=exchange.reservation is not None,
+        )
+        return session.write_request(exchange.key, edits)
+
+    def _replies(self, session: CodecSession, data: bytes, *, ended: bool) -> list[cmd.Command]:
+        replies: list[cmd.Command] = []
+        if not self.released:
+            self.released = True
+            replies.append(cmd.ReplyHeaders(Lane.REQUEST, session.request_head_edits()))
+        if self._has_body:
+            replies.extend(
+                body_replies(
+                    Lane.REQUEST,
+                    data,
+                    end_stream=ended and not self._trailers,
+                    piece_bytes_max=self._limits.reply_piece_bytes_max,
+                )
+            )
+        if ended:
+            self._closed = True
+            if self._trailers:
+                replies.append(cmd.ReplyTrailers(Lane.REQUEST))
+        return replies

@@ -1,0 +1,325 @@
+"""One ext_proc stream as a pure object: ``handle(event)`` gives commands. It carries 1..n exchanges.
+
+Who reads this file with ``transitions``, ``requests`` and ``answer`` has read every way a byte can pass.
+A stream begins held, and earns each release: the request goes on only for exchanges that every guard
+has judged, the answer only after its text went through the scanners.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from extproc.core import commands as cmd
+from extproc.core import events as ev
+from extproc.core.answer import AnswerLane
+from extproc.core.closing import Books, StreamFacts
+from extproc.core.pieces import body_replies
+from extproc.core.refusals import (
+    BODY_TIMEOUT,
+    INTERNAL,
+    bare_refusal,
+    bug_report,
+    from_peer_error,
+    from_upstream_error,
+    signed,
+    upstream_local_reply,
+)
+from extproc.core.requests import RequestLane
+from extproc.core.transitions import Illegal, LaneState, follow
+from extproc.domain.errors import PeerError
+from extproc.domain.limits import LIMITS, Limits
+from extproc.domain.verdict import Action, Lane, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from extproc.core.exchange import Exchange
+    from extproc.domain.head import HeaderEdits
+    from extproc.domain.ports import Codec, PolicySnapshot, WireRefusal
+    from extproc.domain.verdict import Refusal
+
+_ERROR_STATUS_MIN = 400
+
+
+class Stream:
+    """The state of one ``Process`` call. Every method is synchronous and free of I/O."""
+
+    def __init__(  # noqa: PLR0913 - the composition root names each part once.
+        self,
+        *,
+        request_id: str,
+        at_us: int,
+        at_unix_ms: int,
+        policy: PolicySnapshot,
+        codecs: Sequence[Codec],
+        limits: Limits = LIMITS,
+    ) -> None:
+        facts = StreamFacts(
+            request_id=request_id,
+            at_unix_ms=at_unix_ms,
+            at_us=at_us,
+            policy_digest=policy.digest,
+            known_models=policy.known_models,
+        )
+        self._request_id = request_id
+        self._policy = policy
+        self._limits = limits
+        self._now_us = at_us
+        self._out: list[cmd.Command] = []
+        self._books = Books(facts=facts, limits=limits)
+        self._request = RequestLane(
+            request_id=request_id, policy=policy, codecs=codecs, limits=limits, books=self._books
+        )
+        self._request_state = LaneState.IDLE
+        self._response_state = LaneState.IDLE
+        self._answer: AnswerLane | None = None
+        self._answer_head: HeaderEdits | None = None
+        self._answer_head_released = False
+        self._answer_has_body = False
+        self._terminal = False
+
+    # --- what the edge sees ----------------------------------------------------------------
+
+    def handle(self, event: ev.Event) -> list[cmd.Command]:
+        """Take one event; give the commands it causes, in order. Never raises on remote input."""
+        self._out = []
+        self._now_us = self._books.now_us = event.at_us
+        try:
+            self._dispatch(event)
+        except PeerError as error:
+            self._refuse(from_peer_error(error))
+        except Illegal as error:
+            self._abort(f"protocol: {error}")
+        except Exception as error:  # noqa: BLE001 - a bug in a guard or codec must refuse, not pass.
+            self._crash(error)
+        self._out.extend(self._books.take_commands())
+        return self._out
+
+    @property
+    def done(self) -> bool:
+        """Whether all replies are given: only then may the gRPC stream end normally."""
+        return self._terminal
+
+    @property
+    def idle(self) -> bool:
+        """Whether, besides, no effect is under way and every exchange has its record."""
+        return self._terminal and self._books.settled
+
+    # --- events ----------------------------------------------------------------------------
+
+    def _dispatch(self, event: ev.Event) -> None:
+        match event:
+            case ev.EffectDone() | ev.EffectFailed():
+                answer = event.answer if isinstance(event, ev.EffectDone) else event.kind
+                if self._books.effect_answered(event.effect_id, answer) and not self._terminal:
+                    self._request.effect_answered(event.effect_id, answer)
+                    self._release_request()
+            case _ if self._terminal:
+                return
+            case ev.RequestHeaders() | ev.RequestBody() | ev.RequestTrailers():
+                self._on_request(event)
+            case ev.ResponseHeaders() | ev.ResponseBody() | ev.ResponseTrailers():
+                self._on_response(event)
+            case ev.DeadlineReached():
+                self._on_deadline(event.kind)
+            case ev.PeerClosed():
+                self._peer_closed()
+            case ev.Crashed():
+                self._abort("bug")
+
+    def _on_request(self, event: ev.RequestHeaders | ev.RequestBody | ev.RequestTrailers) -> None:
+        following = follow(self._request_state, event)
+        if following is None:
+            return
+        self._request_state = following
+        ended = following is LaneState.ENDED
+        match event:
+            case ev.RequestHeaders():
+                if not ended:
+                    deadline_ms = self._limits.request_body_deadline_ms
+                    self._out.append(cmd.SetDeadline(ev.DeadlineKind.REQUEST_BODY, deadline_ms))
+                self._request.begin(event.head, end_stream=ended)
+            case ev.RequestBody():
+                self._request.take(event.chunk, ended=ended, trailers=False)
+            case ev.RequestTrailers():
+                self._request.take(b"", ended=True, trailers=True)
+        if ended and not isinstance(event, ev.RequestHeaders):
+            self._out.append(cmd.ClearDeadline(ev.DeadlineKind.REQUEST_BODY))
+        self._release_request()
+
+    def _on_response(self, event: ev.ResponseHeaders | ev.ResponseBody | ev.ResponseTrailers) -> None:
+        following = follow(self._response_state, event)
+        if following is None:
+            return
+        self._response_state = following
+        ended = following is LaneState.ENDED
+        match event:
+            case ev.ResponseHeaders():
+                self._begin_answer(event, ended=ended)
+            case ev.ResponseBody():
+                self._feed_answer(event.chunk, ended=ended, trailers=False)
+            case ev.ResponseTrailers():
+                self._feed_answer(b"", ended=True, trailers=True)
+
+    def _on_deadline(self, kind: ev.DeadlineKind) -> None:
+        match kind:
+            case ev.DeadlineKind.REQUEST_BODY:
+                if self._request_state is LaneState.OPEN:
+                    self._refuse(BODY_TIMEOUT)
+            case ev.DeadlineKind.LEASE:
+                self._books.renew(self._request.exchanges.values())
+
+    # --- the request's release --------------------------------------------------------------
+
+    def _release_request(self) -> None:
+        """Send on what the request lane has judged, or speak its refusal."""
+        if self._terminal:
+            return
+        if self._request.refusal is not None:
+            self._refuse(self._request.refusal)
+            return
+        self._out.extend(self._request.take_replies())
+
+    # --- the answer -------------------------------------------------------------------------
+
+    def _begin_answer(self, event: ev.ResponseHeaders, *, ended: bool) -> None:
+        self._books.upstream(event.upstream_host, event.head.status)
+        if not self._request.released or self._request.session is None:
+            self._refuse(upstream_local_reply(event.head.status))
+            return
+        self._answer = AnswerLane(
+            session=self._request.session,
+            exchanges=self._request.exchanges,
+            factory=self._policy.scanner,
+            limits=self._limits,
+        )
+        if event.head.status >= _ERROR_STATUS_MIN:
+            for exchange in self._request.exchanges.values():
+                exchange.upstream_error = True
+        try:
+            self._answer_head = self._request.session.read_response_head(event.head)
+        except PeerError as error:
+            self._refuse(from_upstream_error(error))
+            return
+        self._answer_has_body = not ended
+        if ended:
+            self._feed_answer(b"", ended=True, trailers=False)
+
+    def _feed_answer(self, chunk: bytes, *, ended: bool, trailers: bool) -> None:
+        if self._answer is None:
+            raise Illegal("an answer's body before its head")
+        try:
+            step = self._answer.feed(chunk, eof=ended, at_us=self._now_us)
+        except PeerError as error:
+            self._refuse(from_upstream_error(error))
+            return
+        if step.refusal is not None:
+            self._refuse(step.refusal, before=step.data)
+            return
+        if step.data or ended:
+            self._release_answer(step.data, ended=ended, trailers=trailers)
+        for exchange in step.finished:
+            self._close(exchange)
+        if ended:
+            self._end()
+
+    def _release_answer(self, data: bytes, *, ended: bool, trailers: bool) -> None:
+        if not self._answer_head_released and self._answer_head is not None:
+            self._answer_head_released = True
+            self._out.append(cmd.ReplyHeaders(Lane.RESPONSE, self._answer_head))
+        if self._answer_has_body:
+            self._out.extend(
+                body_replies(
+                    Lane.RESPONSE,
+                    data,
+                    end_stream=ended and not trailers,
+                    piece_bytes_max=self._limits.reply_piece_bytes_max,
+                )
+            )
+        elif data:
+            raise AssertionError("a codec made a body for an answer without one")
+        if trailers:
+            self._out.append(cmd.ReplyTrailers(Lane.RESPONSE))
+
+    # --- endings ----------------------------------------------------------------------------
+
+    def _refuse(self, refusal: Refusal, *, before: bytes = b"") -> None:
+        """Refuse the whole stream in whatever way is still open. The one place where that is chosen."""
+        if self._terminal:
+            return
+        told = signed(refusal, self._request_id)
+        for exchange in self._open_exchanges():
+            exchange.decide(Action.BLOCK, refusal.reason, exchange.guard)
+        if not self._answer_head_released:
+            self._out.append(cmd.Refuse(self._wire_refusal(told)))
+            self._end(status=refusal.status)
+            return
+        session = self._request.session
+        cut = session.refuse_in_answer(self._refused_key(), told) if session is not None else None
+        if cut is None:
+            self._abort("refused in an answer that cannot say so")
+            return
+        self._release_answer(before + cut, ended=True, trailers=False)
+        self._end()
+
+    def _refused_key(self) -> int:
+        """The exchange that an in-band refusal names: the first that is still open."""
+        return next((one.key for one in self._open_exchanges()), 0)
+
+    def _wire_refusal(self, refusal: Refusal) -> WireRefusal:
+        session = self._request.session
+        return bare_refusal(refusal) if session is None else session.refuse(refusal)
+
+    def _abort(self, why: str) -> None:
+        if self._terminal:
+            return
+        self._out.append(cmd.Abort(why))
+        for exchange in self._open_exchanges():
+            exchange.decide(Action.BLOCK, Reason.INTERNAL, exchange.guard)
+        self._end(status=self._books.status if self._answer_head_released else INTERNAL.status)
+
+    def _crash(self, error: Exception) -> None:
+        """A bug: replies of this event are taken back, effects and records are kept."""
+        replies = (cmd.ReplyHeaders, cmd.ReplyBody, cmd.ReplyTrailers, cmd.Refuse)
+        head_was_out = self._answer_head_released and not any(
+            isinstance(one, cmd.ReplyHeaders) and one.lane is Lane.RESPONSE for one in self._out
+        )
+        self._out = [one for one in self._out if not isinstance(one, replies)]
+        self._out.append(bug_report(error))
+        if self._terminal or head_was_out:
+            self._terminal = False
+            self._abort("bug")
+            return
+        for exchange in self._open_exchanges():
+            exchange.decide(Action.BLOCK, Reason.INTERNAL, exchange.guard)
+        self._out.append(cmd.Refuse(bare_refusal(signed(INTERNAL, self._request_id))))
+        self._end(status=INTERNAL.status)
+
+    def _peer_closed(self) -> None:
+        for exchange in self._open_exchanges():
+            if exchange.action is Action.ALLOW:
+                exchange.reason = Reason.PEER_CLOSED
+        self._end(status=self._books.status if self._answer_head_released else 0)
+
+    def _open_exchanges(self) -> list[Exchange]:
+        """The exchanges without a record; the caller's own stands for a stream that has none."""
+        everyone = list(self._request.exchanges.values())
+        if not everyone and self._request.caller is not None:
+            everyone = [self._request.caller]
+        return [exchange for exchange in everyone if not exchange.closed]
+
+    def _end(self, *, status: int | None = None) -> None:
+        """The stream is decided for good: nothing more is replied, all that is owed is settled."""
+        self._terminal = True
+        if self._answer is not None:
+            self._answer.drop()
+        for exchange in self._open_exchanges():
+            self._close(exchange, status=status)
+
+    def _close(self, exchange: Exchange, *, status: int | None = None) -> None:
+        if exchange.upstream_error and exchange.action is Action.ALLOW:
+            exchange.reason = Reason.UPSTREAM_ERROR
+        self._books.close(exchange, status=self._books.status if status is None else status)
+
+
+__all__ = ["Stream"]
