@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # Upstreams without token counts are charged by length; a token of text has at least about 3 bytes.
 _BYTES_PER_TOKEN = 3
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +136,16 @@ class Books:
     def settled(self) -> bool:
         """Whether nothing is owed any more."""
         return not self._reserving and not self._settling
+
+    @property
+    def request_id(self) -> str:
+        """The id that users and logs know the stream by."""
+        return self._facts.request_id
+
+    def named(self, request_id: str | None) -> None:
+        """Take Envoy's request id, if it is a UUID: anything else could carry text into a log."""
+        if request_id is not None and _UUID.fullmatch(request_id):
+            self._facts = replace(self._facts, request_id=request_id.lower())
 
     def codec(self, name: str) -> None:
         """Note which codec reads the stream."""

@@ -48,13 +48,14 @@ class RequestLane:
     def __init__(
         self,
         *,
-        request_id: str,
+        stream_id: str,
         policy: PolicySnapshot,
         codecs: Sequence[Codec],
         limits: Limits,
         books: Books,
     ) -> None:
-        self._request_id = request_id
+        # Unguessable and ours: a caller who could choose it could reuse a reservation.
+        self._stream_id = stream_id
         self._policy = policy
         self._codecs = codecs
         self._limits = limits
@@ -80,7 +81,7 @@ class RequestLane:
         """Take the head and find out who calls."""
         self._ended = end_stream
         self._has_body = not end_stream
-        view = ExchangeView(exchange_id=self._request_id, head=head)
+        view = ExchangeView(exchange_id=self._stream_id, head=head)
         self.caller = Exchange(
             key=_CALLER_KEY, view=view, guards=self._policy.identity, at_us=self._books.now_us
         )
@@ -174,7 +175,7 @@ class RequestLane:
         if sum(not one.closed for one in self.exchanges.values()) >= self._limits.exchanges_open_max:
             self.refusal = TOO_MANY_EXCHANGES
             return
-        exchange_id = f"{self._request_id}:{message.key}"
+        exchange_id = f"{self._stream_id}:{message.key}"
         view = replace(self.caller.view, exchange_id=exchange_id, request=message)
         tenant = view.principal.tenant if view.principal is not None else ""
         guards = self._policy.pipelines.get(tenant, ())
@@ -192,7 +193,7 @@ class RequestLane:
         """What to forward in place of a refused exchange; None where the stream must be refused."""
         if self.session is None or exchange.refusal is None:
             return None
-        return self.session.refuse_one(exchange.key, signed(exchange.refusal, self._request_id))
+        return self.session.refuse_one(exchange.key, signed(exchange.refusal, self._books.request_id))
 
     # --- output -----------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ class Stream:
     def __init__(  # noqa: PLR0913 - the composition root names each part once.
         self,
         *,
-        request_id: str,
+        stream_id: str,
         at_us: int,
         at_unix_ms: int,
         policy: PolicySnapshot,
@@ -55,20 +55,19 @@ class Stream:
         limits: Limits = LIMITS,
     ) -> None:
         facts = StreamFacts(
-            request_id=request_id,
+            request_id=stream_id,
             at_unix_ms=at_unix_ms,
             at_us=at_us,
             policy_digest=policy.digest,
             known_models=policy.known_models,
         )
-        self._request_id = request_id
         self._policy = policy
         self._limits = limits
         self._now_us = at_us
         self._out: list[cmd.Command] = []
         self._books = Books(facts=facts, limits=limits)
         self._request = RequestLane(
-            request_id=request_id, policy=policy, codecs=codecs, limits=limits, books=self._books
+            stream_id=stream_id, policy=policy, codecs=codecs, limits=limits, books=self._books
         )
         self._request_state = LaneState.IDLE
         self._response_state = LaneState.IDLE
@@ -138,6 +137,7 @@ class Stream:
                 if not ended:
                     deadline_ms = self._limits.request_body_deadline_ms
                     self._out.append(cmd.SetDeadline(ev.DeadlineKind.REQUEST_BODY, deadline_ms))
+                self._books.named(event.head.header("x-request-id"))
                 self._request.begin(event.head, end_stream=ended)
             case ev.RequestBody():
                 self._request.take(event.chunk, ended=ended, trailers=False)
@@ -247,7 +247,7 @@ class Stream:
         """Refuse the whole stream in whatever way is still open. The one place where that is chosen."""
         if self._terminal:
             return
-        told = signed(refusal, self._request_id)
+        told = signed(refusal, self._books.request_id)
         for exchange in self._open_exchanges():
             exchange.decide(Action.BLOCK, refusal.reason, exchange.guard)
         if not self._answer_head_released:
@@ -292,7 +292,7 @@ class Stream:
             return
         for exchange in self._open_exchanges():
             exchange.decide(Action.BLOCK, Reason.INTERNAL, exchange.guard)
-        self._out.append(cmd.Refuse(bare_refusal(signed(INTERNAL, self._request_id))))
+        self._out.append(cmd.Refuse(bare_refusal(signed(INTERNAL, self._books.request_id))))
         self._end(status=INTERNAL.status)
 
     def _peer_closed(self) -> None:

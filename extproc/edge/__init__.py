@@ -1,0 +1,1 @@
+"""The only asynchronous code: gRPC, Redis, the classifier's queue, the disk and the clock."""

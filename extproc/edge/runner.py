@@ -1,0 +1,245 @@
+"""Drives one stream: feeds it events, performs its commands in order.
+
+Replies are written one at a time, in the order in which their events were handled. Effects run beside
+them and come back as events. What is owed when the call ends (settlements, records) goes on after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from extproc.core import commands as cmd
+from extproc.core import events as ev
+from extproc.core.refusals import bug_report
+from extproc.domain.errors import DependencyError, FailureKind
+from extproc.domain.ports import Classify, Renew, Reserve, Settle
+from extproc.edge.phases import PhaseTable
+from extproc.edge.translate import reply_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from extproc.core.stream import Stream
+    from extproc.domain.identity import Reservation
+    from extproc.domain.ports import Answer, Effect, Renewed, Reserved, Scores, Settled
+    from extproc.domain.verdict import Record
+
+LOG = logging.getLogger("headgate.runner")
+
+
+class Ledger(Protocol):
+    """The token budget, as the runner uses it. Every method raises DependencyError."""
+
+    async def reserve(self, reservation: Reservation) -> Reserved:
+        """Hold tokens, or say what stands in the way."""
+
+    async def settle_until(self, reservation: Reservation, tokens: int) -> Settled:
+        """Settle, with a bounded number of attempts."""
+
+    async def renew(self, reservation: Reservation) -> Renewed:
+        """Extend a lease."""
+
+
+class Inference(Protocol):
+    """The classifier, as the runner uses it."""
+
+    async def classify(self, effect: Classify, *, deadline_ms: int) -> Scores:
+        """Score texts; raises DependencyError at the deadline."""
+
+
+class RecordSink(Protocol):
+    """Where verdict records go."""
+
+    def emit(self, record: Record) -> None:
+        """Take a record; never blocks."""
+
+
+def now_us() -> int:
+    """The monotonic clock in microseconds."""
+    return time.monotonic_ns() // 1000
+
+
+class Background:
+    """Tasks that outlive their call: settlements above all. Drained before the process ends."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Run ``work`` and keep it alive."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def drain(self, timeout_s: float) -> int:
+        """Wait for what runs; gives how many tasks were still running at the end."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_s)
+        return len(self._tasks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What effects and records are performed with."""
+
+    ledger: Ledger
+    inference: Inference
+    records: RecordSink
+    background: Background
+
+
+class AbortStream(Exception):  # noqa: N818 - tells the servicer how to end the call.
+    """The call must end with a gRPC error."""
+
+
+class StreamRunner:
+    """One ``Process`` call between its servicer and its core stream."""
+
+    def __init__(
+        self,
+        *,
+        stream: Stream,
+        phases: PhaseTable,
+        services: Services,
+        write: Callable[[bytes], Awaitable[None]],
+        abort_later: Callable[[], None],
+    ) -> None:
+        self._stream = stream
+        self._phases = phases
+        self._services = services
+        self._write = write
+        self._abort_later = abort_later
+        self._turn = asyncio.Lock()
+        self._timers: dict[ev.DeadlineKind, asyncio.TimerHandle] = {}
+        self._questions: set[asyncio.Task[None]] = set()
+        self._detached = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the core has given all its replies."""
+        return self._stream.done
+
+    async def handle(self, event: ev.Event) -> None:
+        """Feed one event and perform what follows.
+
+        Raises:
+            AbortStream: the core, or the phase table, wants the call ended with an error.
+        """
+        commands = self._stream.handle(event)
+        replies = self._start(commands)
+        if replies:
+            # No await stands between handling and this lock, and the lock is fair: so replies keep order.
+            async with self._turn:
+                for reply in replies:
+                    await self._reply(reply)
+        if self._stream.done:
+            self._cancel_questions()
+
+    def finish(self) -> None:
+        """The call is over: tell the core, and let what it owes go on in the background."""
+        self._detached = True
+        if not self._stream.done:
+            self._start(self._stream.handle(ev.PeerClosed(now_us())))
+        self._cancel_questions()
+
+    # --- commands ---------------------------------------------------------------------------
+
+    def _start(self, commands: list[cmd.Command]) -> list[cmd.Command]:
+        """Perform all that is not a reply; give the replies."""
+        replies: list[cmd.Command] = []
+        for command in commands:
+            match command:
+                case cmd.RunEffect():
+                    self._run_effect(command)
+                case cmd.Emit():
+                    self._services.records.emit(command.record)
+                case cmd.SetDeadline():
+                    self._set_deadline(command.kind, command.after_ms)
+                case cmd.ClearDeadline():
+                    self._clear_deadline(command.kind)
+                case cmd.ReportBug():
+                    LOG.error("bug: %s at %s", command.kind, command.where)
+                case _:
+                    replies.append(command)
+        return replies
+
+    async def _reply(self, command: cmd.Command) -> None:
+        if self._detached:
+            return
+        if isinstance(command, cmd.Abort):
+            raise AbortStream(command.why)
+        self._phases.check(command)
+        await self._write(reply_bytes(command))
+
+    # --- effects ----------------------------------------------------------------------------
+
+    def _run_effect(self, command: cmd.RunEffect) -> None:
+        task = self._services.background.start(self._effect(command))
+        if not isinstance(command.effect, (Settle, Reserve)):
+            # A question whose answer nobody needs any more is dropped; one that moves tokens never is.
+            self._questions.add(task)
+            task.add_done_callback(self._questions.discard)
+
+    async def _effect(self, command: cmd.RunEffect) -> None:
+        event: ev.Event
+        try:
+            answer = await self._answer(command.effect, command.deadline_ms)
+            event = ev.EffectDone(now_us(), command.effect_id, answer)
+        except DependencyError as error:
+            event = ev.EffectFailed(now_us(), command.effect_id, error.kind)
+        except Exception as error:  # noqa: BLE001 - a bug in a dependency's adapter fails that effect only.
+            report = bug_report(error)
+            LOG.error("bug in an effect: %s at %s", report.kind, report.where)  # noqa: TRY400 - its text may quote a body.
+            event = ev.EffectFailed(now_us(), command.effect_id, FailureKind.UNAVAILABLE)
+        await self._resume(event)
+
+    async def _answer(self, effect: Effect, deadline_ms: int) -> Answer:
+        ledger = self._services.ledger
+        match effect:
+            case Classify():
+                return await self._services.inference.classify(effect, deadline_ms=deadline_ms)
+            case Reserve():
+                return await ledger.reserve(effect.reservation)
+            case Settle():
+                return await ledger.settle_until(effect.reservation, effect.tokens)
+            case Renew():
+                return await ledger.renew(effect.reservation)
+
+    async def _resume(self, event: ev.Event) -> None:
+        """Feed an event that did not come from Envoy."""
+        try:
+            await self.handle(event)
+        except AbortStream:
+            self._abort_later()
+        except Exception as error:  # noqa: BLE001 - the call's write failed or a reply was illegal.
+            report = bug_report(error)
+            LOG.warning("a reply could not be written: %s at %s", report.kind, report.where)
+            self._abort_later()
+
+    # --- deadlines --------------------------------------------------------------------------
+
+    def _set_deadline(self, kind: ev.DeadlineKind, after_ms: int) -> None:
+        self._clear_deadline(kind)
+        loop = asyncio.get_running_loop()
+        self._timers[kind] = loop.call_later(after_ms / 1000, self._deadline, kind)
+
+    def _clear_deadline(self, kind: ev.DeadlineKind) -> None:
+        timer = self._timers.pop(kind, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _deadline(self, kind: ev.DeadlineKind) -> None:
+        self._timers.pop(kind, None)
+        self._services.background.start(self._resume(ev.DeadlineReached(now_us(), kind)))
+
+    def _cancel_questions(self) -> None:
+        for kind in tuple(self._timers):
+            self._clear_deadline(kind)
+        for task in tuple(self._questions):
+            if task is not asyncio.current_task():
+                task.cancel()

@@ -1,0 +1,163 @@
+"""The gRPC servicer: one ``Process`` call per stream.
+
+A call ends normally in exactly one place, after the core said that it is done. A call that merely
+returned would make Envoy go on *unfiltered*, so every other way out aborts with a gRPC error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import grpc
+
+from extproc.core.refusals import bug_report
+from extproc.core.stream import Stream
+from extproc.domain.errors import PeerError
+from extproc.edge.phases import IllegalReply, PhaseTable
+from extproc.edge.runner import AbortStream, Services, StreamRunner, now_us
+from extproc.edge.translate import METHOD, ProcessingRequest, event_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from extproc.domain.limits import Limits
+    from extproc.domain.ports import Codec, PolicySnapshot
+
+LOG = logging.getLogger("headgate.servicer")
+
+Context = grpc.aio.ServicerContext[ProcessingRequest, bytes]
+
+
+class Servicer:
+    """Serves ``envoy.service.ext_proc.v3.ExternalProcessor/Process``."""
+
+    def __init__(
+        self,
+        *,
+        policy: Callable[[], PolicySnapshot],
+        codecs: Sequence[Codec],
+        services: Services,
+        limits: Limits,
+        healthy: Callable[[], bool],
+    ) -> None:
+        self._policy = policy
+        self._codecs = codecs
+        self._services = services
+        self._limits = limits
+        self._healthy = healthy
+        self._open = 0
+        self._draining = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def streams_open(self) -> int:
+        """Calls under way."""
+        return self._open
+
+    def method_handlers(self) -> grpc.GenericRpcHandler:
+        """The handler to add to a server. Replies come serialised."""
+        service, _, method = METHOD.strip("/").partition("/")
+        return grpc.method_handlers_generic_handler(
+            service,
+            {
+                method: grpc.stream_stream_rpc_method_handler(
+                    self.process,
+                    request_deserializer=ProcessingRequest.FromString,
+                    response_serializer=None,
+                )
+            },
+        )
+
+    async def drain(self, timeout_s: float) -> int:
+        """Take no new stream; wait for those that run. Gives how many still ran at the end."""
+        self._draining = True
+        try:
+            await asyncio.wait_for(self._empty.wait(), timeout_s)
+        except TimeoutError:
+            LOG.warning("drain: %d streams still run", self._open)
+        return self._open
+
+    async def process(self, _requests: AsyncIterator[ProcessingRequest], context: Context) -> None:
+        """Carry one stream."""
+        if self._draining or not self._healthy():
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "not serving")
+        if self._open >= self._limits.streams_open_max:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams")
+        self._open += 1
+        self._empty.clear()
+        try:
+            await self._process(context)
+        finally:
+            self._open -= 1
+            if not self._open:
+                self._empty.set()
+
+    async def _process(self, context: Context) -> None:
+        abort = _LateAbort()
+        phases = PhaseTable()
+        runner = StreamRunner(
+            stream=self._new_stream(),
+            phases=phases,
+            services=self._services,
+            write=context.write,
+            abort_later=abort.set,
+        )
+        why = "the stream is not done"
+        try:
+            await self._read(context, runner, phases)
+            if runner.done and phases.may_end_cleanly:
+                return  # The one normal end.
+        except AbortStream as error:
+            why = str(error)
+        except (IllegalReply, PeerError) as error:
+            why = "protocol"
+            LOG.error("refused to go on: %s", error)  # noqa: TRY400 - the message is from a closed list.
+        except asyncio.CancelledError:
+            if not abort.wanted:
+                raise
+            why = "aborted by an effect"
+        except Exception as error:  # noqa: BLE001 - whatever it was, the call must not end cleanly.
+            report = bug_report(error)
+            LOG.error("bug: %s at %s", report.kind, report.where)  # noqa: TRY400 - its text may quote a body.
+            why = "bug"
+        finally:
+            runner.finish()
+        await context.abort(grpc.StatusCode.INTERNAL, why)
+
+    async def _read(self, context: Context, runner: StreamRunner, phases: PhaseTable) -> None:
+        """Read until Envoy has closed its side."""
+        while True:
+            message = await context.read()
+            if message is grpc.aio.EOF:
+                return
+            phases.opened(message)
+            await runner.handle(event_of(message, now_us()))
+
+    def _new_stream(self) -> Stream:
+        return Stream(
+            stream_id=str(uuid.uuid4()),
+            at_us=now_us(),
+            at_unix_ms=time.time_ns() // 1_000_000,
+            policy=self._policy(),
+            codecs=self._codecs,
+            limits=self._limits,
+        )
+
+
+class _LateAbort:
+    """Lets an effect's task end the call, which only the call's own task can do."""
+
+    def __init__(self) -> None:
+        self._call = asyncio.current_task()
+        self.wanted = False
+
+    def set(self) -> None:
+        """Interrupt the call; it aborts itself."""
+        self.wanted = True
+        if self._call is not None and not self._call.done():
+            self._call.cancel()
