@@ -89,9 +89,12 @@ class AnswerLane:
 
     def _exchange_of(self, frame: ResponseFrame) -> Exchange:
         exchange = self._exchanges.get(frame.key)
-        if exchange is None or not exchange.forwarded or frame.key in self._ended:
-            raise PeerError(Reason.UPSTREAM_UNREADABLE, "an answer to no request", status=502)
-        return exchange
+        if exchange is not None and frame.key not in self._ended:
+            # A request that was refused alone is answered by its codec's decoy, without any text.
+            decoy = exchange.refused_wire is not None and not frame.deltas
+            if exchange.forwarded or decoy:
+                return exchange
+        raise PeerError(Reason.UPSTREAM_UNREADABLE, "an answer to no request", status=502)
 
     def _frame(self, exchange: Exchange, frame: ResponseFrame, parts: list[bytes]) -> None:
         exchange.answer_frames += 1
