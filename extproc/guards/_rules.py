@@ -1,0 +1,105 @@
+"""What the guards that find by rules share: one pack over the request's segments and the answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum, auto
+from typing import Final, assert_never
+
+from extproc.domain.ports import ALLOWED, Answer, Effect, ExchangeView, RuleFinder, RuleWatch, Verdict
+from extproc.domain.segment import SegmentEdit
+from extproc.domain.verdict import Action, Lane, LocatedFinding, Reason
+
+REFUSED_STATUS = 403
+# Places named in one message: enough to find them, and short.
+_PLACES_NAMED_MAX: Final = 3
+
+
+class OnFinding(StrEnum):
+    """What happens to a lane in which something was found."""
+
+    REDACT = auto()
+    BLOCK = auto()
+    ALLOW = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleGuard:
+    """Applies one pack of rules.
+
+    ``found`` is the reason of a block, ``what`` its noun in the message to the client.
+    """
+
+    pack: str
+    found: Reason
+    what: str
+    request: OnFinding
+    answer: OnFinding
+    entity_types: frozenset[str]
+    operators: Mapping[str, str]
+    find: RuleFinder
+
+    def needs(self, exchange: ExchangeView) -> tuple[Effect, ...]:
+        """Nothing: rules are synchronous."""
+        del exchange
+        return ()
+
+    def judge(self, exchange: ExchangeView, answers: tuple[Answer, ...]) -> Verdict:
+        """Redact or refuse what the rules find in the request."""
+        del answers
+        if exchange.request is None or self.request is OnFinding.ALLOW:
+            return ALLOWED
+        watch = self._watch(self.request)
+        findings: list[LocatedFinding] = []
+        edits: list[SegmentEdit] = []
+        for segment in exchange.request.segments:
+            for finding, replacement in self.find(segment.text, watch):
+                findings.append(LocatedFinding(lane=Lane.REQUEST, place=segment.place, finding=finding))
+                edits.append(
+                    SegmentEdit(
+                        segment_index=segment.index,
+                        start=finding.start,
+                        end=finding.end,
+                        replacement=replacement,
+                    )
+                )
+        return self._verdict(tuple(findings), tuple(edits))
+
+    def scanner(self, exchange: ExchangeView) -> RuleWatch | None:
+        """The same rules for the answer."""
+        del exchange
+        return None if self.answer is OnFinding.ALLOW else self._watch(self.answer)
+
+    def _verdict(self, findings: tuple[LocatedFinding, ...], edits: tuple[SegmentEdit, ...]) -> Verdict:
+        if not findings:
+            return ALLOWED
+        match self.request:
+            case OnFinding.REDACT:
+                return Verdict(action=Action.REDACT, reason=Reason.REDACTED, findings=findings, edits=edits)
+            case OnFinding.BLOCK:
+                return Verdict(
+                    action=Action.BLOCK,
+                    reason=self.found,
+                    status=REFUSED_STATUS,
+                    message=f"{self.what} found in {_places(findings)}: remove it and send again",
+                    findings=findings,
+                )
+            case OnFinding.ALLOW:
+                return ALLOWED
+            case _:
+                assert_never(self.request)
+
+    def _watch(self, action: OnFinding) -> RuleWatch:
+        block = action is OnFinding.BLOCK
+        return RuleWatch(
+            pack=self.pack,
+            entity_types=self.entity_types,
+            operators=self.operators,
+            block=block,
+            reason=self.found if block else Reason.REDACTED,
+        )
+
+
+def _places(findings: tuple[LocatedFinding, ...]) -> str:
+    places = sorted({located.place for located in findings})
+    more = " and elsewhere" if len(places) > _PLACES_NAMED_MAX else ""
+    return ", ".join(places[:_PLACES_NAMED_MAX]) + more

@@ -1,0 +1,112 @@
+"""Whether a prompt is neither empty nor beyond its bounds (OWASP LLM10, unbounded consumption).
+
+Bytes, depth and nodes of the body are bounded before this, where it is read.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from annotated_types import Interval
+
+from extproc.domain.limits import LIMITS
+from extproc.domain.ports import (
+    ALLOWED,
+    Answer,
+    Effect,
+    ExchangeView,
+    GuardEnv,
+    GuardSpec,
+    RuleWatch,
+    Verdict,
+)
+from extproc.domain.segment import Operation, Segment
+from extproc.domain.verdict import Action, Reason, Stage
+from extproc.guards._binding import bound_to
+
+BAD_REQUEST_STATUS = 400
+TOO_LARGE_STATUS = 413
+
+# Code points that show nothing: white space, controls, Default_Ignorable_Code_Point of Unicode 16
+# (DerivedCoreProperties.txt) and the blank Braille cell. Tag characters, a known way to smuggle text
+# past a reader, are among them.
+_VISIBLE: Final = re.compile(
+    r"[^\s\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    r"\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How much text a request may hold.
+
+    ``prompt_chars_max`` counts code points over all segments. The default is about 25,000 tokens of
+    English: what the injection classifier reads on one CPU core within its deadline (16 ms per window
+    of 256 tokens, stride 192). With a GPU it can be raised. ``segments_max`` holds 500 turns.
+    """
+
+    prompt_chars_max: Annotated[int, Interval(ge=1, le=LIMITS.body_bytes_max)] = 100_000
+    segments_max: Annotated[int, Interval(ge=1, le=LIMITS.json_nodes_max)] = 1_024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """Refuses prompts without visible text and prompts beyond their bounds."""
+
+    settings: Settings
+
+    def needs(self, exchange: ExchangeView) -> tuple[Effect, ...]:
+        """Nothing."""
+        del exchange
+        return ()
+
+    def judge(self, exchange: ExchangeView, answers: tuple[Answer, ...]) -> Verdict:
+        """Allow, or refuse with the bound that was passed."""
+        del answers
+        request = exchange.request
+        if request is None:
+            return _refused(Reason.PROMPT_EMPTY, BAD_REQUEST_STATUS, _EMPTY)
+        if request.operation is Operation.READ_ONLY:
+            return ALLOWED
+        segments_max, chars_max = self.settings.segments_max, self.settings.prompt_chars_max
+        if len(request.segments) > segments_max:
+            message = f"the prompt has too many parts: at most {segments_max} are accepted"
+            return _refused(Reason.PROMPT_TOO_LONG, TOO_LARGE_STATUS, message)
+        if sum(len(segment.text) for segment in request.segments) > chars_max:
+            message = f"the prompt is too long: at most {chars_max} characters are accepted"
+            return _refused(Reason.PROMPT_TOO_LONG, TOO_LARGE_STATUS, message)
+        if not _any_visible(request.segments):
+            return _refused(Reason.PROMPT_EMPTY, BAD_REQUEST_STATUS, _EMPTY)
+        return ALLOWED
+
+    def scanner(self, exchange: ExchangeView) -> RuleWatch | None:
+        """None: the answer is not this guard's."""
+        del exchange
+        return None
+
+
+_EMPTY: Final = "the prompt is empty: it holds no visible character"
+
+
+def _any_visible(segments: tuple[Segment, ...]) -> bool:
+    return any(_VISIBLE.search(segment.text) for segment in segments)
+
+
+def _refused(reason: Reason, status: int, message: str) -> Verdict:
+    return Verdict(action=Action.BLOCK, reason=reason, status=status, message=message)
+
+
+def _build(settings: Settings, env: GuardEnv) -> Admission:
+    del env
+    return Admission(settings=settings)
+
+
+GUARD = GuardSpec(
+    name="admission",
+    stage=Stage.ADMISSION,
+    owasp="LLM10",
+    error_reason=Reason.INTERNAL,
+    settings=Settings,
+    build=bound_to(Settings, _build),
+)

@@ -1,0 +1,250 @@
+"""What a tenant may ask of which model: lengths, sampling (OWASP LLM05, improper output handling).
+
+What the answer may look like begins with what a request may ask for: token probabilities carry the raw
+text past every redaction, adapters and grammars change what the model says.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Annotated, Final
+
+from annotated_types import Interval, Len
+
+from extproc.domain.ports import (
+    ALLOWED,
+    Answer,
+    Effect,
+    ExchangeView,
+    GuardEnv,
+    GuardSpec,
+    RuleWatch,
+    Verdict,
+)
+from extproc.domain.segment import Operation, Params
+from extproc.domain.verdict import Action, Reason, Stage
+from extproc.guards._binding import bound_to
+
+NOT_FOUND_STATUS = 404
+BAD_REQUEST_STATUS = 400
+ANY_MODEL: Final = "*"
+
+# One text for a model that does not exist and for one that this key may not use, in the words and with
+# the status of an upstream that does not know it: which models exist cannot be learnt by trying.
+MODEL_MESSAGE: Final = "request for unknown model: there is none of that name for this API key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """The numbers that a sampling field may take, both ends included. Without an end: any value."""
+
+    min: float | None = None
+    max: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("min is greater than max")
+
+    def holds(self, value: str | float) -> bool:
+        """Whether a value lies in it; text and booleans do only where there is no end at all."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return False
+        if self.min is None and self.max is None:
+            return True
+        if isinstance(value, str | bool):
+            return False
+        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
+
+
+_ANY: Final = Range()
+SAMPLING_ALLOWED: Final[Mapping[str, Range]] = MappingProxyType(
+    {
+        "temperature": Range(min=0, max=2),
+        "top_p": Range(min=0, max=1),
+        "top_k": Range(min=-1),
+        "min_p": Range(min=0, max=1),
+        "presence_penalty": Range(min=-2, max=2),
+        "frequency_penalty": Range(min=-2, max=2),
+        "repetition_penalty": Range(min=0, max=2),
+        "length_penalty": Range(min=-2, max=2),
+        "seed": _ANY,
+        "stop": _ANY,
+        "min_tokens": Range(min=0),
+        "ignore_eos": _ANY,
+        "skip_special_tokens": _ANY,
+        "spaces_between_special_tokens": _ANY,
+        "include_stop_str_in_output": _ANY,
+    }
+)
+"""What vLLM's sampling parameters may be set to by default; length and number of answers have their own
+bounds. Left out on purpose: ``logprobs`` and ``prompt_logprobs`` (raw text beside the redacted one),
+``lora_name`` (another model), ``logit_bias``, ``bad_words``, ``guided_*`` (steer what is said)."""
+
+_REFUSED_BY_NAME: Final = frozenset(
+    {
+        "allowed_token_ids",
+        "bad_words",
+        "beam_width",
+        "best_of",
+        "detokenize",
+        "early_stopping",
+        "embedding_bias_weights",
+        "embedding_bias_words",
+        "end_id",
+        "extra_args",
+        "guided_choice",
+        "guided_decoding",
+        "guided_decoding_guide",
+        "guided_decoding_guide_type",
+        "guided_grammar",
+        "guided_json",
+        "guided_regex",
+        "logit_bias",
+        "logits_processors",
+        "logprobs",
+        "lora_id",
+        "lora_name",
+        "lora_path",
+        "lora_task_id",
+        "lora_weights",
+        "n",
+        "num_return_sequences",
+        "output_kind",
+        "pad_id",
+        "priority",
+        "prompt_logprobs",
+        "return_context_logits",
+        "return_generation_logits",
+        "return_log_probs",
+        "sequence_end",
+        "sequence_id",
+        "sequence_start",
+        "stop_token_ids",
+        "stop_words",
+        "structured_outputs",
+        "timeout",
+        "truncate_prompt_tokens",
+        "use_beam_search",
+    }
+)
+"""Fields of vLLM, TensorRT-LLM and Triton that a message may name though no policy allows them: a name that
+is neither here nor in the policy may be a caller's own text, and is not repeated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What may be asked for.
+
+    ``models`` are names, or ``*`` for every model; none are allowed unless named. ``output_tokens_max``
+    caps each answer, and is written into requests that set no limit: 2,048 tokens are about 1,500 words.
+    ``choices_count_max`` bounds n x best_of x beam width, by which an answer's cost multiplies.
+    ``sampling`` replaces the default list as a whole.
+    """
+
+    models: tuple[Annotated[str, Len(1, 200)], ...] = ()
+    output_tokens_max: Annotated[int, Interval(ge=1, le=10_000_000)] = 2_048
+    choices_count_max: Annotated[int, Interval(ge=1, le=1_024)] = 4
+    sampling: Mapping[Annotated[str, Len(1, 64)], Range] = field(default_factory=lambda: SAMPLING_ALLOWED)
+
+    @property
+    def known_models(self) -> frozenset[str]:
+        """The names that may stand in a record."""
+        return frozenset(self.models) - {ANY_MODEL}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """Refuses models and parameters that the policy does not allow, and caps the answer."""
+
+    settings: Settings
+
+    def needs(self, exchange: ExchangeView) -> tuple[Effect, ...]:
+        """Nothing."""
+        del exchange
+        return ()
+
+    def judge(self, exchange: ExchangeView, answers: tuple[Answer, ...]) -> Verdict:
+        """Allow with a cap on the answer's tokens, or refuse."""
+        del answers
+        request = exchange.request
+        if request is None:
+            return _model_refused()
+        params = request.params
+        if request.operation is Operation.READ_ONLY:
+            # Health and server metadata name no model; what names one tells about it.
+            return ALLOWED if not params.model or self._allows(params.model) else _model_refused()
+        if not self._allows(params.model):
+            return _model_refused()
+        fault = self._counts_fault(params) or self._sampling_fault(params)
+        if fault is not None:
+            return Verdict(
+                action=Action.BLOCK,
+                reason=Reason.PARAMETER_NOT_ALLOWED,
+                status=BAD_REQUEST_STATUS,
+                message=fault,
+            )
+        return Verdict(
+            action=Action.ALLOW,
+            reason=Reason.CLEAN,
+            cap_output_tokens=self.settings.output_tokens_max,
+        )
+
+    def scanner(self, exchange: ExchangeView) -> RuleWatch | None:
+        """None: the answer is not this guard's."""
+        del exchange
+        return None
+
+    def _allows(self, model: str) -> bool:
+        return bool(model) and (model in self.settings.models or ANY_MODEL in self.settings.models)
+
+    def _counts_fault(self, params: Params) -> str | None:
+        if params.max_output_tokens is not None and params.max_output_tokens < 1:
+            return "the limit of output tokens must be at least 1"
+        if not 1 <= params.choices_count <= self.settings.choices_count_max:
+            bound = self.settings.choices_count_max
+            return f"the number of answers asked for must be from 1 to {bound}"
+        return None
+
+    def _sampling_fault(self, params: Params) -> str | None:
+        for name, value in params.sampling.items():
+            allowed = self.settings.sampling.get(name)
+            if allowed is None:
+                named = name in _REFUSED_BY_NAME or name in SAMPLING_ALLOWED
+                return f"the parameter {name} is not allowed" if named else "a parameter is not allowed"
+            if not allowed.holds(value):
+                return f"the parameter {name} is out of bounds{_ends(allowed)}"
+        return None
+
+
+def _ends(allowed: Range) -> str:
+    ends = [
+        f"{word} {end:g}"
+        for word, end in (("at least", allowed.min), ("at most", allowed.max))
+        if end is not None
+    ]
+    return f": {' and '.join(ends)}" if ends else ""
+
+
+def _model_refused() -> Verdict:
+    return Verdict(
+        action=Action.BLOCK,
+        reason=Reason.MODEL_NOT_ALLOWED,
+        status=NOT_FOUND_STATUS,
+        message=MODEL_MESSAGE,
+    )
+
+
+def _build(settings: Settings, env: GuardEnv) -> Schema:
+    del env
+    return Schema(settings=settings)
+
+
+GUARD = GuardSpec(
+    name="schema",
+    stage=Stage.SCHEMA,
+    owasp="LLM05",
+    error_reason=Reason.INTERNAL,
+    settings=Settings,
+    build=bound_to(Settings, _build),
+)
