@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from extproc.core.events import DeadlineKind
     from extproc.domain.head import HeaderEdits
     from extproc.domain.ports import Effect, WireRefusal
-    from extproc.domain.verdict import Lane, Record
+    from extproc.domain.verdict import Lane, Reason, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,10 @@ class ReplyTrailers:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Answer in Envoy's place; legal until the answer's head has gone out."""
+    """Answer in Envoy's place; legal until the answer's head has gone out. ``reason`` is for its log."""
 
     refusal: WireRefusal
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from extproc.core import commands as cmd
+from extproc.core.edits import merge_edits
 from extproc.core.exchange import Exchange
 from extproc.core.pieces import body_replies
 from extproc.core.pipeline import Asked, PipelineRun
@@ -221,7 +222,7 @@ class RequestLane:
         exchange.forwarded_at_us = self._books.now_us
         self._books.forwarded(exchange)
         edits = RequestEdits(
-            segments=tuple(exchange.edits),
+            segments=merge_edits(exchange.edits),
             cap_output_tokens=exchange.request.params.max_output_tokens,
             ask_usage=exchange.reservation is not None,
         )

@@ -251,7 +251,7 @@ class Stream:
         for exchange in self._open_exchanges():
             exchange.decide(Action.BLOCK, refusal.reason, exchange.guard)
         if not self._answer_head_released:
-            self._out.append(cmd.Refuse(self._wire_refusal(told)))
+            self._out.append(cmd.Refuse(self._wire_refusal(told), told.reason))
             self._end(status=refusal.status)
             return
         session = self._request.session
@@ -292,7 +292,8 @@ class Stream:
             return
         for exchange in self._open_exchanges():
             exchange.decide(Action.BLOCK, Reason.INTERNAL, exchange.guard)
-        self._out.append(cmd.Refuse(bare_refusal(signed(INTERNAL, self._books.request_id))))
+        told = signed(INTERNAL, self._books.request_id)
+        self._out.append(cmd.Refuse(bare_refusal(told), told.reason))
         self._end(status=INTERNAL.status)
 
     def _peer_closed(self) -> None:
