@@ -17,7 +17,6 @@ from extproc.core import events as ev
 from extproc.core.refusals import bug_report
 from extproc.domain.errors import DependencyError, FailureKind
 from extproc.domain.ports import Classify, Renew, Reserve, Settle
-from extproc.edge.phases import PhaseTable
 from extproc.edge.translate import reply_bytes
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from extproc.domain.identity import Reservation
     from extproc.domain.ports import Answer, Effect, Renewed, Reserved, Scores, Settled
     from extproc.domain.verdict import Record
+    from extproc.edge.phases import PhaseTable
 
 LOG = logging.getLogger("headgate.runner")
 

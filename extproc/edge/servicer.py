@@ -19,7 +19,8 @@ from extproc.core.stream import Stream
 from extproc.domain.errors import PeerError
 from extproc.edge.phases import IllegalReply, PhaseTable
 from extproc.edge.runner import AbortStream, Services, StreamRunner, now_us
-from extproc.edge.translate import METHOD, ProcessingRequest, event_of
+from extproc.edge.translate import METHOD, event_of
+from extproc.pb.extproc_wire_pb2 import ProcessingRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -133,8 +134,8 @@ class Servicer:
         """Read until Envoy has closed its side."""
         while True:
             message = await context.read()
-            if message is grpc.aio.EOF:
-                return
+            if not isinstance(message, ProcessingRequest):
+                return  # grpc.aio.EOF
             phases.opened(message)
             await runner.handle(event_of(message, now_us()))
 

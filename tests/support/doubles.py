@@ -161,7 +161,7 @@ class LineCodec:
     def accepts(self, head: RequestHead) -> bool:
         return head.path == "/line"
 
-    def open(self, head: RequestHead) -> LineSession:  # noqa: ARG002 - the seam's signature.
+    def open(self, head: RequestHead) -> LineSession:
         return LineSession(alone=self.alone)
 
 
@@ -182,7 +182,7 @@ class FakeGuard:
     def judge(self, exchange: ExchangeView, answers: tuple[Answer, ...]) -> Verdict:
         return self.judge_with(exchange, answers)
 
-    def scanner(self, exchange: ExchangeView) -> RuleWatch | None:  # noqa: ARG002 - the seam's signature.
+    def scanner(self, exchange: ExchangeView) -> RuleWatch | None:
         return self.watch
 
 

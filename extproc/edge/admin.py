@@ -1,0 +1,74 @@
+"""The admin endpoint: liveness and readiness over plain HTTP, for probes. Binds to loopback by default."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_JSON = "application/json"
+
+
+class AdminServer:
+    """Answers ``/healthz`` while the process lives and ``/readyz`` once every part is ready.
+
+    Args:
+        host: Where to listen.
+        port: 0 picks a free one; see ``port``.
+        ready: The parts by name and whether each is ready. Called from the server's own threads.
+    """
+
+    def __init__(self, *, host: str, port: int, ready: Callable[[], Mapping[str, bool]]) -> None:
+        self._server = ThreadingHTTPServer((host, port), _responder(ready))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, name="admin", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return self._server.server_port
+
+    def start(self) -> None:
+        """Serve in a thread, so that a busy event loop does not look like a dead process."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _responder(ready: Callable[[], Mapping[str, bool]]) -> type[BaseHTTPRequestHandler]:
+    class Responder(BaseHTTPRequestHandler):
+        server_version = "headgate"
+        sys_version = ""
+        timeout = 5
+
+        def do_GET(self) -> None:
+            match self.path:
+                case "/healthz":
+                    self._answer(HTTPStatus.OK, {"alive": True})
+                case "/readyz":
+                    parts = ready()
+                    status = HTTPStatus.OK if all(parts.values()) else HTTPStatus.SERVICE_UNAVAILABLE
+                    self._answer(status, parts)
+                case _:
+                    self._answer(HTTPStatus.NOT_FOUND, {"paths": False})
+
+        def _answer(self, status: HTTPStatus, parts: Mapping[str, bool]) -> None:
+            body = json.dumps(parts).encode()
+            self.send_response(status)
+            self.send_header("content-type", _JSON)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's signature.
+            """Probes are not worth a log line."""
+
+    return Responder
