@@ -52,7 +52,7 @@ _ERROR_STATUS_MIN = 400
 _VALUE_FORBIDDEN = frozenset(chr(code) for code in (*range(32), 127)) - {"\t"}
 _PATH_FORBIDDEN = frozenset(chr(code) for code in (*range(33), 127)) | {"#"}
 
-LaneReply = cmd.ReplyHeaders | cmd.ReplyBody | cmd.ReplyTrailers | cmd.Refuse
+__all__ = ["METHOD", "ProcessingRequest", "event_of", "reply_bytes"]
 
 
 # --- from Envoy ------------------------------------------------------------------------------
