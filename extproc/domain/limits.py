@@ -43,11 +43,51 @@ class Limits:
     ledger_deadline_ms: int = 250
     # A settlement is retried this often before the lease takes over and charges in full.
     settle_attempts_max: int = 5
+    # Pauses between those attempts: doubled from the first, so that five outlast a failover of about 4 s.
+    settle_pause_first_ms: int = 250
+    # Connections to Redis of one process; at 0.3 ms each they carry far more than one process can ask.
+    ledger_connections_max: int = 16
+    # Failures in a row after which Redis counts as gone and is not asked; then one call per this time tries it.
+    ledger_failures_max: int = 3
+    ledger_open_ms: int = 1_000
+    # A settled reservation is remembered for this long, so that a repeated settlement, or a reservation that
+    # was delayed on its way, changes nothing: far above all retries.
+    settled_remembered_ms: int = 300_000
+    # A lease that ran out is remembered for this long, so that a late settlement corrects it. Crashes are
+    # rare; a settlement after that is charged on top.
+    expired_remembered_ms: int = 3_600_000
+    # The longest lease that a policy may ask for, and the largest number of tokens that a limit may name:
+    # Lua counts in doubles, exact up to 2^53.
+    lease_ms_max: int = 3_600_000
+    limit_tokens_max: int = 10**12
     # A reservation lives this long unless renewed: twice Envoy's stream idle timeout would be 600 s,
     # but a crash should give tokens back to the books sooner; streams renew at half of it.
     lease_ms: int = 120_000
     # Code points that one channel may hold back; reached only by validated rules of bounded length.
     held_chars_max: int = 65_536
+    # One rule may hold back this much before it accepts or dies (a connection string's user and password are
+    # the longest honest case), which bounds what the union of all rules holds.
+    rule_hold_chars_max: int = 512
+    # Positions of one rule's body with its repeats written out; an honest long token has 300.
+    rule_positions_max: int = 4_096
+    # States of one rule alone; more is a body that explodes. The largest shipped rule has under 1,500.
+    rule_states_max: int = 8_192
+    # States that the union automaton keeps; they are made on demand and all dropped when full (16 MB).
+    automaton_states_max: int = 16_384
+    # Masks whose prefilter is kept: one per distinct choice of entity types over all policies.
+    prefilters_max: int = 64
+    # Distinct characters whose class is remembered; more only costs time.
+    char_classes_max: int = 16_384
+    # Live starts of one channel: 33 was the peak over adversarial texts. More fails the stream closed.
+    scan_threads_max: int = 256
+    # An API key: ours have 51 characters, vendors' up to about 200; more would only cost hashing time.
+    api_key_chars_max: int = 512
+    # One policy file: 1,000 tenants with two keys each take about 300 KB; YAML costs about 1 s per MB.
+    policy_bytes_max: int = 1024 * 1024
+    # Nesting of a policy file; its own schema needs 7.
+    policy_depth_max: int = 16
+    # Faults of a policy file that are listed at once; more hide the first one.
+    policy_faults_max: int = 20
     # Verdict records waiting for the disk.
     record_queue_max: int = 10_000
     # Bytes of one gRPC message from Envoy: above a piece of body plus 96 KiB of headers.

@@ -1,0 +1,1 @@
+"""Rules to one automaton to an exact streaming scanner."""

@@ -1,0 +1,267 @@
+"""All rules as one anchored automaton over code points, made deterministic on demand.
+
+A state is what is left of the rules after the text since one start. States are shared by all scanners;
+which rules count is the scanner's mask. Nothing of the text stays in a state but its shape.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Final
+
+from extproc.domain.limits import LIMITS
+from extproc.redaction import charset as cs
+from extproc.redaction.prefilter import prefilter
+from extproc.redaction.rules import EXCLUDED, Boundary, RuleError, is_word
+from extproc.redaction.shape import shape
+from extproc.redaction.validators import name_of
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Iterable, Sequence
+
+    from extproc.redaction.charset import CharSet
+    from extproc.redaction.rules import Rule
+    from extproc.redaction.shape import Shape
+
+EDGE: Final = 0
+"""The class that stands for both ends of the text."""
+
+_COMPILED_MAX: Final = 16  # rule sets alive at once: the shipped one and those of recent reloads.
+
+
+class Classes(dict[str, int]):
+    """Characters to classes: those of one class are in the same sets of every rule and boundary.
+
+    Classes come into being as characters are seen. ``members``, ``word`` and ``excluded`` are by class:
+    the ids of the sets that hold it, whether it is a word character, and the boundaries it violates.
+    """
+
+    def __init__(self, sets: Sequence[CharSet]) -> None:
+        super().__init__()
+        cuts = {low for chars in sets for low, _ in chars}
+        cuts |= {high + 1 for chars in sets for _, high in chars}
+        for chars in EXCLUDED.values():
+            cuts |= {edge for low, high in chars for edge in (low, high + 1)}
+        self.cuts = sorted(cuts | {0})
+        self._in_sets = [
+            frozenset(number for number, chars in enumerate(sets) if cs.contains(chars, cut))
+            for cut in self.cuts
+        ]
+        self._violates = [
+            frozenset(boundary for boundary, chars in EXCLUDED.items() if cs.contains(chars, cut))
+            for cut in self.cuts
+        ]
+        self._ids: dict[tuple[frozenset[int], bool, frozenset[Boundary]], int] = {}
+        self.members: list[frozenset[int]] = [frozenset()]
+        self.word: list[bool] = [False]
+        self.excluded: list[frozenset[Boundary]] = [frozenset()]
+
+    def __missing__(self, char: str) -> int:
+        at = bisect_right(self.cuts, ord(char)) - 1
+        word = is_word(char)
+        key = (self._in_sets[at], word, self._violates[at])
+        number = self._ids.get(key)
+        if number is None:
+            number = self._ids[key] = len(self.members)
+            self.members.append(key[0])
+            self.word.append(word)
+            self.excluded.append(key[2])
+        if len(self) >= LIMITS.char_classes_max:
+            self.clear()
+        self[char] = number
+        return number
+
+
+class State(dict[int, "State"]):
+    """What is left of the rules; maps the class of the next character to the state after it.
+
+    Attributes:
+        accepts: Rules that match up to here whatever comes next, in rule order.
+        pending: Rules that match up to here if the next character allows it, in rule order.
+        live: Bit set of the rules that can still accept, here through ``pending`` or further on.
+    """
+
+    __slots__ = ("_automaton", "_before", "_positions", "_word", "accepts", "live", "pending")
+
+    def __init__(self, automaton: Automaton, positions: frozenset[int], *, word: bool) -> None:
+        super().__init__()
+        self._automaton = automaton
+        self._positions = positions
+        self._word = word
+        ends = sorted({automaton.rule_of[at] for at in positions & automaton.last})
+        right = [automaton.rules[rule].right for rule in ends]
+        self.accepts = tuple(r for r, b in zip(ends, right, strict=True) if b is Boundary.NONE)
+        self.pending = tuple(r for r, b in zip(ends, right, strict=True) if b is not Boundary.NONE)
+        self._before: dict[int, tuple[int, ...]] = {}
+        live = {automaton.rule_of[at] for at in positions if automaton.follow[at]}
+        self.live = sum(1 << rule for rule in live | set(self.pending))
+
+    def before(self, following: int) -> tuple[int, ...]:
+        """The pending rules that match up to here when a character of this class, or EDGE, follows."""
+        found = self._before.get(following)
+        if found is None:
+            found = tuple(
+                rule
+                for rule in self.pending
+                if self._automaton.bounded(
+                    self._automaton.rules[rule].right, inside_word=self._word, beside=following
+                )
+            )
+            self._before[following] = found
+        return found
+
+    def __missing__(self, taken: int) -> State:
+        automaton = self._automaton
+        members = automaton.classes.members[taken]
+        after = frozenset(
+            position
+            for here in self._positions
+            for position in automaton.follow[here]
+            if automaton.takes[position] in members
+        )
+        target = self[taken] = automaton.state(after, word=automaton.classes.word[taken])
+        return target
+
+
+class Automaton:
+    """A rule set, ready to scan. Made by ``compile_rules``; not safe to share between threads.
+
+    Attributes:
+        rules: In order; a rule's bit in a mask is its place.
+        digest: Names the rule set: equal digests find the same.
+        shapes: What each rule costs.
+        hold_chars_max: No scanner holds back more than this.
+    """
+
+    def __init__(self, rules: Sequence[Rule], shapes: Sequence[Shape], digest: str) -> None:
+        self.rules = tuple(rules)
+        self.shapes = tuple(shapes)
+        self.digest = digest
+        self.hold_chars_max = max((shape.hold_chars for shape in shapes), default=0)
+        set_ids: dict[CharSet, int] = {}
+        takes: list[int] = []
+        follow: list[tuple[int, ...]] = []
+        rule_of: list[int] = []
+        last: set[int] = set()
+        self._first: dict[Boundary, list[int]] = {}
+        for number, (rule, measured) in enumerate(zip(rules, shapes, strict=True)):
+            base = len(takes)
+            written = measured.positions
+            takes.extend(set_ids.setdefault(chars, len(set_ids)) for chars in written.chars)
+            follow.extend(tuple(base + at for at in after) for after in written.follow)
+            rule_of.extend([number] * len(written.chars))
+            last.update(base + at for at in written.last)
+            self._first.setdefault(rule.left, []).extend(base + at for at in written.first)
+        self.takes = tuple(takes)
+        self.follow = tuple(follow)
+        self.rule_of = tuple(rule_of)
+        self.last = frozenset(last)
+        self.classes = Classes(tuple(set_ids))
+        self._states: dict[tuple[frozenset[int], bool], State] = {}
+        self._starts: dict[tuple[int, int], State] = {}
+        self._prefilters: dict[int, re.Pattern[str]] = {}
+
+    def mask(
+        self,
+        entity_types: Iterable[str] | None = None,
+        packs: Iterable[str] | None = None,
+    ) -> int:
+        """The bit set of the rules of these entity types within these packs; None = all.
+
+        Raises:
+            KeyError: for an entity type or a pack that no rule has.
+        """
+        types = {rule.entity_type for rule in self.rules}
+        wanted_types = types if entity_types is None else set(entity_types)
+        known_packs = {rule.pack for rule in self.rules}
+        wanted_packs = known_packs if packs is None else set(packs)
+        for unknown in sorted((wanted_types - types) | (wanted_packs - known_packs)):
+            raise KeyError(unknown)
+        return sum(
+            1 << number
+            for number, rule in enumerate(self.rules)
+            if rule.entity_type in wanted_types and rule.pack in wanted_packs
+        )
+
+    def prefilter(self, mask: int) -> re.Pattern[str]:
+        """Where the masked rules could begin; see ``prefilter``."""
+        found = self._prefilters.get(mask)
+        if found is None:
+            if len(self._prefilters) >= LIMITS.prefilters_max:
+                self._prefilters.clear()
+            chosen = [number for number in range(len(self.rules)) if mask >> number & 1]
+            found = self._prefilters[mask] = prefilter(
+                [(self.rules[number].left, self.shapes[number].node) for number in chosen]
+            )
+        return found
+
+    def start(self, before: int, taken: int) -> State:
+        """The state after a first character of class ``taken`` that follows class ``before``."""
+        found = self._starts.get((before, taken))
+        if found is None:
+            word = self.classes.word[taken]
+            members = self.classes.members[taken]
+            found = self.state(
+                frozenset(
+                    position
+                    for boundary, firsts in self._first.items()
+                    if self.bounded(boundary, inside_word=word, beside=before)
+                    for position in firsts
+                    if self.takes[position] in members
+                ),
+                word=word,
+            )
+            self._starts[before, taken] = found
+        return found
+
+    def bounded(self, boundary: Boundary, *, inside_word: bool, beside: int) -> bool:
+        """Whether the boundary holds between a match's outermost character and its neighbour."""
+        if boundary is Boundary.NONE:
+            return True
+        if boundary is Boundary.WORD:
+            return inside_word != self.classes.word[beside]
+        return boundary not in self.classes.excluded[beside]
+
+    def state(self, positions: frozenset[int], *, word: bool) -> State:
+        """The one state for these positions."""
+        key = (positions, word)
+        found = self._states.get(key)
+        if found is None:
+            if len(self._states) >= LIMITS.automaton_states_max:
+                # Scanners keep the states that they stand on; the rest is made again when needed.
+                self._states.clear()
+                self._starts.clear()
+            found = self._states[key] = State(self, positions, word=word)
+        return found
+
+
+_compiled: dict[str, Automaton] = {}
+
+
+def compile_rules(rules: Sequence[Rule]) -> Automaton:
+    """The automaton of a rule set; the same object for the same set. Raises RuleError."""
+    names = [rule.name for rule in rules]
+    for name in names:
+        if names.count(name) > 1:
+            raise RuleError(name, "two rules have this name")
+    digest = hashlib.sha256(repr([_identity(rule) for rule in rules]).encode()).hexdigest()
+    found = _compiled.get(digest)
+    if found is None:
+        found = Automaton(rules, [shape(rule) for rule in rules], digest)
+        if len(_compiled) >= _COMPILED_MAX:
+            del _compiled[next(iter(_compiled))]
+        _compiled[digest] = found
+    return found
+
+
+def _identity(rule: Rule) -> tuple[str | float | bool, ...]:
+    """What a rule finds, as plain values; examples do not count."""
+    validator = "" if rule.validator is None else name_of(rule.validator)
+    if validator is None:
+        raise RuleError(rule.name, "its validator is not in the registry")
+    return (
+        *(rule.name, rule.entity_type, rule.pack, rule.body, rule.left.value, rule.right.value),
+        *(validator, rule.score, rule.ignore_case),
+    )

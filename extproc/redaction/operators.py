@@ -1,0 +1,79 @@
+"""What takes a finding's place."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+from typing import Final, assert_never
+
+
+@dataclass(frozen=True, slots=True)
+class Redact:
+    """The entity type in brackets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replace:
+    """A fixed text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mask:
+    """Hide all but the last ``keep_last`` letters and digits; what separates them stays.
+
+    A value with no more than twice as many is hidden whole.
+    """
+
+    keep_last: int
+    mask: str = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hash:
+    """The entity type with a keyed digest of the value: HMAC-SHA-256 over UTF-8, in hexadecimal."""
+
+    key: bytes = field(repr=False)
+    hex_chars: int = 16
+
+
+Operator = Redact | Replace | Mask | Hash
+
+REDACT: Final = Redact()
+
+
+def needs_value(operator: Operator) -> bool:
+    """Whether the replacement depends on the value, so that a match must be held to its end."""
+    return isinstance(operator, Mask | Hash)
+
+
+def replacement(operator: Operator, entity_type: str, value: str) -> str:
+    """What stands in the value's place; ``value`` may be empty where it is not needed."""
+    match operator:
+        case Redact():
+            return f"[{entity_type}]"
+        case Replace(text=text):
+            return text
+        case Mask():
+            return _mask(operator, value)
+        case Hash(key=key, hex_chars=hex_chars):
+            # A lone surrogate cannot stand in UTF-8, and a value must never raise.
+            digest = hmac.new(key, value.encode("utf-8", "surrogatepass"), hashlib.sha256)
+            return f"[{entity_type}:{digest.hexdigest()[:hex_chars]}]"
+        case _:
+            assert_never(operator)
+
+
+def _mask(operator: Mask, value: str) -> str:
+    total = sum(char.isalnum() for char in value)
+    hidden = total if total <= 2 * operator.keep_last else total - operator.keep_last
+    masked: list[str] = []
+    for char in value:
+        if char.isalnum() and hidden:
+            masked.append(operator.mask)
+            hidden -= 1
+        else:
+            masked.append(char)
+    return "".join(masked)

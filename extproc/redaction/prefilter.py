@@ -1,0 +1,151 @@
+"""Where could a match begin: a necessary condition in Python's own regular expressions, run in C.
+
+Exact in the sense that matters: at every place where a rule accepts or is still alive at the end of the
+text, the expression matches. It may match where a rule dies a little later; the automaton sees to that.
+Each piece may be cut short by the end of the text, because more text can come.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from extproc.redaction import charset as cs
+from extproc.redaction import pattern
+from extproc.redaction.rules import EXCLUDED, Boundary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from extproc.redaction.charset import CharSet
+    from extproc.redaction.pattern import Node
+
+DEPTH: Final = 5  # characters or runs looked at: enough to tell most prefixes from words (measured).
+PATHS_MAX: Final = 256  # ways through one body before it is cut short.
+FAN_MAX: Final = 4  # alternatives tried one by one before they are split in halves.
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One character of a set, or a run of them that can only end where the next step begins."""
+
+    chars: CharSet
+    run: str = ""  # "", "++" or "*+"
+
+
+_Path: TypeAlias = tuple[_Step, ...]
+
+
+def prefilter(parts: Sequence[tuple[Boundary, Node]]) -> re.Pattern[str]:
+    """One expression for bodies with their left boundaries; it never matches where there are none."""
+    by_boundary: dict[Boundary, set[_Path]] = {}
+    for boundary, node in parts:
+        coarse = boundary
+        if cs.union(cs.WORD, EXCLUDED.get(boundary, ())) == EXCLUDED.get(boundary):
+            # Stricter ones are asked for as the word boundary they contain, all in one group.
+            coarse = Boundary.NOT_WORD
+        by_boundary.setdefault(coarse, set()).update(_paths([node], DEPTH))
+    groups = [_left(boundary) + _source(paths) for boundary, paths in sorted(by_boundary.items())]
+    return re.compile("|".join(groups) if groups else r"(?!)")
+
+
+def _left(boundary: Boundary) -> str:
+    if boundary is Boundary.NONE:
+        return ""
+    if boundary is Boundary.WORD:
+        return r"\b"
+    return f"(?<!{cs.class_source(EXCLUDED[boundary])})"
+
+
+def _paths(nodes: list[Node], depth: int) -> set[_Path]:
+    """The first steps of every way through the nodes; an empty path asks for nothing."""
+    if not nodes or depth == 0:
+        return {()}
+    head, *rest = nodes
+    match head:
+        case pattern.Chars(chars):
+            return {(_Step(chars), *path) for path in _paths(rest, depth - 1)}
+        case pattern.Sequence(parts):
+            return _paths([*parts, *rest], depth)
+        case pattern.Choice(options):
+            found = {path for option in options for path in _paths([option, *rest], depth)}
+            return found if len(found) <= PATHS_MAX else {()}
+        case pattern.Repeat(part, low, high):
+            return _repeat(part, low, high, rest, depth)
+
+
+def _repeat(part: Node, low: int, high: int | None, rest: list[Node], depth: int) -> set[_Path]:
+    following = pattern.Sequence(tuple(rest))
+    if (
+        isinstance(part, pattern.Chars)
+        and high != 1
+        and (high is None or low < high)
+        and not pattern.nullable(following)
+        and cs.disjoint(part.chars, pattern.first(following))
+    ):
+        step = _Step(part.chars, "++" if low else "*+")
+        return {(step, *path) for path in _paths(rest, depth - 1)}
+    if low:
+        fewer = pattern.Repeat(part, low - 1, None if high is None else high - 1)
+        return _paths([part, fewer, *rest], depth)
+    if high == 0:
+        return _paths(rest, depth)
+    if high == 1:
+        return _paths([part, *rest], depth) | _paths(rest, depth)
+    return {()}
+
+
+def _source(paths: Iterable[_Path]) -> str:
+    """The paths as one expression: runs one by one, single characters as a tree without overlap."""
+    heads: dict[_Step, set[_Path]] = {}
+    for path in paths:
+        if not path:
+            return ""
+        heads.setdefault(path[0], set()).add(path[1:])
+    runs = {step: tails for step, tails in heads.items() if step.run}
+    singles = {step.chars: tails for step, tails in heads.items() if not step.run}
+    options = [_class(step.chars) + step.run + _then(tails) for step, tails in runs.items()]
+    # Characters that lead to the same tails share one alternative.
+    by_tails: dict[frozenset[_Path], list[CharSet]] = {}
+    for block, members in _blocks(tuple(singles)):
+        tails = frozenset().union(*(singles[chars] for chars in members))
+        by_tails.setdefault(tails, []).append(block)
+    tree = [(cs.union(*blocks), _then(tails)) for tails, blocks in by_tails.items()]
+    options.extend([_halved(sorted(tree))] if tree else [])
+    return "(?:" + "|".join(options) + ")"
+
+
+def _then(tails: Iterable[_Path]) -> str:
+    rest = set(tails)
+    return "" if () in rest else rf"(?:\Z|{_source(rest)})"
+
+
+def _blocks(sets: tuple[CharSet, ...]) -> list[tuple[CharSet, tuple[CharSet, ...]]]:
+    """The parts into which the sets cut one another, each with the sets that it lies in."""
+    cuts = sorted({edge for chars in sets for low, high in chars for edge in (low, high + 1)})
+    found: dict[tuple[CharSet, ...], list[tuple[int, int]]] = {}
+    for low, following in itertools.pairwise(cuts):
+        members = tuple(chars for chars in sets if cs.contains(chars, low))
+        if members:
+            found.setdefault(members, []).append((low, following - 1))
+    return [(cs.charset(ranges), members) for members, ranges in found.items()]
+
+
+def _halved(tree: list[tuple[CharSet, str]]) -> str:
+    """Alternatives without overlap; many are told apart by halves, since ``re`` tries them in a row."""
+    if len(tree) <= FAN_MAX:
+        return "|".join(_class(chars) + rest for chars, rest in tree)
+    middle = len(tree) // 2
+    left, right = tree[:middle], tree[middle:]
+    return "|".join(
+        f"(?={_class(cs.union(*(chars for chars, _ in half)))})(?:{_halved(half)})"
+        for half in (left, right)
+    )
+
+
+def _class(chars: CharSet) -> str:
+    if len(chars) == 1 and chars[0][0] == chars[0][1]:
+        return re.escape(chr(chars[0][0]))
+    return cs.class_source(chars)

@@ -1,0 +1,185 @@
+"""Checks of a value beyond its shape. Pure; they never raise on what their rule's body can match.
+
+Sources: ISO/IEC 7812-1 (Luhn), ISO 13616 (IBAN), SSA's randomisation notes (SSN), IRS (ITIN), NHS data
+dictionary (modulus 11), BIP 13, 173 and 350 (Bitcoin addresses), RFC 4291 (IPv6), ITU-T E.164.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from extproc.redaction.rules import Validator
+
+
+def _digits(value: str) -> str:
+    return "".join(char for char in value if "0" <= char <= "9")
+
+
+def luhn(value: str) -> bool:
+    """The check digit of the digits in the value."""
+    total = 0
+    for place, char in enumerate(reversed(_digits(value))):
+        doubled = int(char) * (1 + place % 2)
+        total += doubled - 9 if doubled > 9 else doubled  # noqa: PLR2004  the digit sum of 10..18
+    return total % 10 == 0
+
+
+# First digits and lengths of the large networks; what is in none of them is no card.
+_CARDS: Final = (
+    (("4",), (13, 16, 19)),
+    (tuple(str(n) for n in range(51, 56)), (16,)),
+    (tuple(str(n) for n in range(2221, 2721)), (16,)),
+    (("34", "37"), (15,)),
+    (("300", "301", "302", "303", "304", "305", "36", "38", "39"), (14, 16, 19)),
+    (("6011", "64", "65", "62"), (16, 17, 18, 19)),
+    (("35",), (16, 17, 18, 19)),
+    (("50", "56", "57", "58", "63", "67"), (13, 14, 15, 16, 17, 18, 19)),
+    (("1",), (15,)),
+)
+
+
+def card(value: str) -> bool:
+    """A payment card: a known network's prefix and length, one kind of separator, and Luhn."""
+    digits = _digits(value)
+    if len({char for char in value if not char.isdigit()}) > 1 or len(set(digits)) == 1:
+        return False
+    known = any(digits.startswith(heads) and len(digits) in sizes for heads, sizes in _CARDS)
+    return known and luhn(digits)
+
+
+# Length of an IBAN by country (the SWIFT registry).
+_IBAN_CHARS: Final = {
+    country: int(length)
+    for length, countries in {
+        "15": "NO",
+        "16": "BE",
+        "18": "DK FI FK FO GL NL SD",
+        "19": "MK SI",
+        "20": "AT BA EE KZ LT LU MN XK",
+        "21": "CH HR LI LV",
+        "22": "BG BH CR DE GB GE IE ME RS VA",
+        "23": "AE GI IL IQ OM SO TL",
+        "24": "AD CZ ES MD PK RO SA SE SK TN VG",
+        "25": "LY PT ST",
+        "26": "IS TR",
+        "27": "BI DJ FR GR IT MC MR SM",
+        "28": "AL AZ BY CY DO GT HU LB NI PL SV",
+        "29": "BR EG PS QA UA",
+        "30": "JO KW MU YE",
+        "31": "MT SC",
+        "32": "LC",
+        "33": "RU",
+    }.items()
+    for country in countries.split()
+}
+
+
+def iban(value: str) -> bool:
+    """The country's length and the remainder 1 modulo 97."""
+    compact = value.replace(" ", "").replace("-", "")
+    if _IBAN_CHARS.get(compact[:2]) != len(compact):
+        return False
+    turned = compact[4:] + compact[:4]
+    return int("".join(str(int(char, 36)) for char in turned)) % 97 == 1
+
+
+# Numbers that were printed in advertisements and never issued to a person.
+_SSN_SAMPLES: Final = frozenset({"078051120", "123456789", *(f"98765432{n}" for n in range(10))})
+
+
+def ssn(value: str) -> bool:
+    """Area, group and serial that can be issued; 9xx are no SSN (they are ITINs or nothing)."""
+    digits = _digits(value)
+    if value[3] != value[-5] or digits in _SSN_SAMPLES:
+        return False
+    area, group, serial = digits[:3], digits[3:5], digits[5:]
+    return area not in {"000", "666"} and area < "900" and group != "00" and serial != "0000"
+
+
+def nhs(value: str) -> bool:
+    """Ten digits, the last of which checks the others modulo 11."""
+    digits = _digits(value)
+    check = 11 - sum(int(d) * (10 - at) for at, d in enumerate(digits[:9])) % 11
+    return check % 11 == int(digits[9]) and len(set(digits)) > 1
+
+
+def ipv4(value: str) -> bool:
+    """Four octets in decimal, with an optional prefix length."""
+    address, _, prefix = value.partition("/")
+    octets = address.split(".")
+    return all(int(octet) <= 255 for octet in octets) and (not prefix or int(prefix) <= 32)  # noqa: PLR2004  RFC 4632
+
+
+def ipv6(value: str) -> bool:
+    """An IPv6 address with a digit in it, so that ``add::bad`` in code is none."""
+    if not any(char.isdigit() for char in value):
+        return False
+    try:
+        ipaddress.IPv6Address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def mac(value: str) -> bool:
+    """A hardware address that is neither all zeros nor all ones, with one kind of separator."""
+    compact = value.replace(":", "").replace("-", "").lower()
+    return len(set(value) & {":", "-"}) == 1 and set(compact) not in ({"0"}, {"f"})
+
+
+def phone(value: str) -> bool:
+    """7 to 15 digits (E.164), not all the same."""
+    digits = _digits(value)
+    return 7 <= len(digits) <= 15 and len(set(digits)) > 1  # noqa: PLR2004  E.164
+
+
+_BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_BASE58_BYTES: Final = 25
+_BECH32: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+_BECH32_CHECKS: Final = (1, 0x2BC830A3)  # BIP 173 and BIP 350
+_BECH32_STEPS: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+
+
+def bitcoin(value: str) -> bool:
+    """A Bitcoin address: base58 with a double SHA-256 check, or bech32 / bech32m."""
+    if value.lower().startswith("bc1"):
+        return _bech32(value)
+    number = 0
+    for char in value:
+        number = number * 58 + _BASE58.index(char)
+    if number >= 1 << 8 * _BASE58_BYTES:
+        return False
+    decoded = number.to_bytes(_BASE58_BYTES, "big")
+    check = hashlib.sha256(hashlib.sha256(decoded[:-4]).digest()).digest()
+    return check[:4] == decoded[-4:]
+
+
+def _bech32(value: str) -> bool:
+    if value not in {value.lower(), value.upper()}:
+        return False
+    human, _, coded = value.lower().partition("1")
+    words = [*(ord(c) >> 5 for c in human), 0, *(ord(c) & 31 for c in human)]
+    words += [_BECH32.index(char) for char in coded]
+    check = 1
+    for word in words:
+        top = check >> 25
+        check = (check & 0x1FFFFFF) << 5 ^ word
+        for bit, step in enumerate(_BECH32_STEPS):
+            check ^= step if top >> bit & 1 else 0
+    return check in _BECH32_CHECKS
+
+
+VALIDATORS: Final[Mapping[str, Validator]] = {
+    check.__name__: check for check in (luhn, card, iban, ssn, nhs, ipv4, ipv6, mac, phone, bitcoin)
+}
+"""What a policy file may name."""
+
+
+def name_of(validator: Validator) -> str | None:
+    """The name under which a validator is registered, or None."""
+    return next((name for name, check in VALIDATORS.items() if check is validator), None)
