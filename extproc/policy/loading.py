@@ -1,0 +1,209 @@
+"""Reads a policy file, or says where it is wrong. A file that does not check yields nothing at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from pydantic import ValidationError
+
+from extproc.domain.errors import PolicyError
+from extproc.domain.limits import LIMITS
+from extproc.domain.ports import RuleWatch
+from extproc.policy.faults import Fault, faults_of, field_of, nearest, policy_error
+from extproc.policy.model import policy_model
+from extproc.policy.tree import TreeError, read_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from pathlib import Path
+
+    from extproc.domain.ports import GuardSpec
+    from extproc.policy.model import PolicyFile
+    from extproc.policy.tree import Document, Place, Tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleVocabulary:
+    """The rules that a policy may speak of: entity types by pack.
+
+    ``check`` raises PolicyError for a watch that cannot be made, for example by its operator.
+    """
+
+    packs: Mapping[str, frozenset[str]]
+    check: Callable[[RuleWatch], None]
+
+
+@runtime_checkable
+class RuleSettings(Protocol):
+    """Settings of a guard that applies the pack of its own name."""
+
+    @property
+    def entity_types(self) -> Collection[str]:
+        """What to look for; empty means all of the pack."""
+
+    @property
+    def operators(self) -> Mapping[str, str]:
+        """Operator by entity type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedPolicy:
+    """A policy file that checks.
+
+    ``digest`` is the SHA-256 of what the file means: comments, order and defaults written out do not
+    change it. ``source`` is the file's name for messages.
+    """
+
+    source: str
+    digest: str
+    file: PolicyFile
+
+
+def load_policy(path: Path, specs: Mapping[str, GuardSpec], rules: RuleVocabulary) -> LoadedPolicy:
+    """Read and check a policy file.
+
+    Args:
+        path: The file, UTF-8.
+        specs: The guards that may be configured.
+        rules: What the guards that find by rules may be set to.
+
+    Raises:
+        PolicyError: One line per fault: file, line, field, what is wrong, what to write instead.
+    """
+    source = path.name
+    try:
+        with path.open("rb") as file:
+            content = file.read(LIMITS.policy_bytes_max + 1)
+    except OSError as error:
+        why = error.strerror or "it cannot be read"
+        raise policy_error(source, [_whole_file(why, "check the path and its permissions")]) from None
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        fault = Fault(line=line, field="", what="this is not UTF-8", instead="save the file as UTF-8")
+        raise policy_error(source, [fault]) from None
+    return parse_policy(text, specs, rules, source=source)
+
+
+def parse_policy(
+    text: str, specs: Mapping[str, GuardSpec], rules: RuleVocabulary, *, source: str = "policy"
+) -> LoadedPolicy:
+    """Check a policy's text. Arguments and errors as for ``load_policy``."""
+    try:
+        document = read_tree(text)
+        # Also refuses the lone surrogates that YAML's escapes can spell.
+        as_json = json.dumps(document.tree, ensure_ascii=False)
+        as_json.encode("utf-8")
+    except TreeError as error:
+        field = field_of(error.place)
+        fault = Fault(line=error.line, field=field, what=error.what, instead=error.instead)
+        raise policy_error(source, [fault]) from None
+    except UnicodeEncodeError:
+        raise policy_error(source, [_whole_file("it holds half a character", "write it out")]) from None
+    if not isinstance(document.tree, dict):
+        raise policy_error(source, [_whole_file("it holds no policy", "begin with `version: 1`")])
+    model = policy_model(specs)
+    try:
+        file = model.validate_json(as_json)
+    except ValidationError as error:
+        raise policy_error(source, faults_of(error, document, model)) from None
+    faults = [*_reference_faults(file, document), *_rule_faults(file, rules, document)]
+    if faults:
+        raise policy_error(source, faults)
+    return LoadedPolicy(source=source, digest=_digest(file), file=file)
+
+
+def _whole_file(what: str, instead: str) -> Fault:
+    return Fault(line=1, field="", what=what, instead=instead)
+
+
+def _reference_faults(file: PolicyFile, document: Document) -> Iterator[Fault]:
+    """Names that name nothing, and keys that stand for two principals."""
+    hashes: set[str] = set()
+    for name, tenant in file.tenants.items():
+        if tenant.policy not in file.policies:
+            place: Place = ("tenants", name, "policy")
+            instead = nearest(tenant.policy, tuple(file.policies))
+            yield _at(document, place, "names a policy that this file does not hold", instead)
+        ids: set[str] = set()
+        for index, key in enumerate(tenant.keys):
+            place = ("tenants", name, "keys", index)
+            if key.id in ids:
+                what = "stands twice in this tenant"
+                yield _at(document, (*place, "id"), what, "give every key its own id")
+            if key.hash in hashes:
+                what = "is the hash of another key of this file"
+                yield _at(document, (*place, "hash"), what, "make a new key with `headgate key new`")
+            ids.add(key.id)
+            hashes.add(key.hash)
+
+
+def _rule_faults(file: PolicyFile, rules: RuleVocabulary, document: Document) -> Iterator[Fault]:
+    """Entity types and operators that do not exist: such a rule would silently never match."""
+    for policy, sections in file.policies.items():
+        for guard, section in sections.items():
+            if isinstance(section.settings, RuleSettings):
+                place: Place = ("policies", policy, "guards", guard)
+                yield from _unknown_rules(section.settings, guard, place, rules, document)
+
+
+def _unknown_rules(
+    settings: RuleSettings, guard: str, place: Place, rules: RuleVocabulary, document: Document
+) -> Iterator[Fault]:
+    known = sorted(rules.packs.get(guard, ()))
+    for index, entity_type in enumerate(settings.entity_types):
+        if entity_type not in known:
+            what = "is no entity type of this guard"
+            yield _at(document, (*place, "entity_types", index), what, nearest(entity_type, known))
+    for entity_type, operator in settings.operators.items():
+        at: Place = (*place, "operators", entity_type)
+        if entity_type not in known:
+            yield _at(document, at, "is no entity type of this guard", nearest(entity_type, known))
+            continue
+        watch = RuleWatch(
+            pack=guard, entity_types=frozenset({entity_type}), operators={entity_type: operator}
+        )
+        try:
+            rules.check(watch)
+        except PolicyError as error:
+            yield _at(document, at, "is an operator that cannot be used here", str(error))
+
+
+def _at(document: Document, place: Place, what: str, instead: str) -> Fault:
+    return Fault(line=document.line_of(place), field=field_of(place), what=what, instead=instead)
+
+
+def _digest(file: PolicyFile) -> str:
+    content = {
+        "tenants": {name: tenant.model_dump() for name, tenant in file.tenants.items()},
+        "identity": file.identity,
+        "policies": file.policies,
+    }
+    canonical = json.dumps(_canonical(content), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _canonical(value: object) -> Tree:
+    """Plain values that are the same in every process: sets sorted, mappings by key, enums by value."""
+    match value:
+        case Enum():
+            return _canonical(value.value)
+        case None | str() | bool() | int() | float():
+            return value
+        case Mapping():
+            return {str(key): _canonical(item) for key, item in value.items()}
+        case frozenset() | set():
+            return sorted((_canonical(item) for item in value), key=json.dumps)
+        case tuple() | list():
+            return [_canonical(item) for item in value]
+        case _ if dataclasses.is_dataclass(value):
+            return {one.name: _canonical(getattr(value, one.name)) for one in dataclasses.fields(value)}
+        case _:
+            raise TypeError(f"a setting of type {type(value).__qualname__} has no canonical form")

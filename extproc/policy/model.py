@@ -1,0 +1,231 @@
+"""The shape of a policy file. Guards bring the shape of their own settings; nothing here knows one by name.
+
+Version 1::
+
+    version: 1
+    identity: {...}                   # settings of the guards of stage IDENTITY, by their names
+    tenants:
+      NAME: {policy: NAME, keys: [{id: NAME, hash: HEX}, ...]}
+    policies:
+      NAME: {guards: {GUARD: {mode: enforce, on_error: block, ...}, ...}}
+
+A guard that a policy leaves out runs with its default settings and is enforced: forgetting one never
+switches it off.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model, model_validator
+
+from extproc.domain.ports import GuardSpec
+from extproc.domain.verdict import Mode, OnError, Stage
+
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,39}$"
+HASH_PATTERN: Final = r"^[0-9a-f]{64}$"
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+KeyHash = Annotated[str, StringConstraints(pattern=HASH_PATTERN)]
+_M = TypeVar("_M", bound=BaseModel)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+
+class KeyEntry(_Strict):
+    """One API key of a tenant. ``hash`` is its HMAC-SHA-256 under the service's pepper, in hex."""
+
+    id: Name
+    hash: KeyHash = Field(repr=False)
+
+
+class TenantEntry(_Strict):
+    """Whose keys they are, and which policy holds for them."""
+
+    policy: Name
+    keys: tuple[KeyEntry, ...] = ()
+
+
+class _Section(_Strict):
+    """Base of a guard's section: what every guard has."""
+
+    mode: Mode = Mode.ENFORCE
+    on_error: OnError = OnError.BLOCK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardSection:
+    """How one policy uses one guard. ``settings`` is an instance of the guard's own settings type."""
+
+    mode: Mode
+    on_error: OnError
+    settings: object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyFile:
+    """A policy file that holds what it must; every guard has its section, written or default.
+
+    ``identity`` maps the guards of stage IDENTITY to their settings: they run before the tenant, and so
+    its policy, is known. ``policies`` maps a policy's name to its sections by guard.
+    """
+
+    tenants: Mapping[str, TenantEntry]
+    identity: Mapping[str, object]
+    policies: Mapping[str, Mapping[str, GuardSection]]
+
+
+# Field names carry this prefix and the file's names are their aliases, so that a guard or a setting may be
+# called as it likes ("schema" is an attribute of BaseModel).
+_PREFIX: Final = "f_"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyModel:
+    """The pydantic model of a file for a given set of guards: made once, since making it is slow."""
+
+    specs: Mapping[str, GuardSpec]
+    model: type[BaseModel]
+
+    def validate_json(self, text: str) -> PolicyFile:
+        """Read a file's values.
+
+        Args:
+            text: The values as JSON, in which pydantic's strict mode takes arrays for tuples.
+
+        Raises:
+            pydantic.ValidationError: They are not what they must be; places are in the file's names.
+        """
+        file = self.model.model_validate_json(text)
+        policies: Mapping[str, BaseModel] = getattr(file, f"{_PREFIX}policies")
+        return PolicyFile(
+            tenants=getattr(file, f"{_PREFIX}tenants"),
+            identity={
+                name: _settings(spec, getattr(file, _PREFIX + name))
+                for name, spec in self.specs.items()
+                if spec.stage is Stage.IDENTITY
+            },
+            policies={name: self._sections(policy) for name, policy in policies.items()},
+        )
+
+    def allowed_names(self, place: tuple[str | int, ...]) -> tuple[str, ...]:
+        """The field names that the file may use in a mapping; empty where they are the operator's own."""
+        schema = self.model.model_json_schema()
+        node: object = schema
+        for step in place:
+            node = _schema_below(schema, node, step)
+        properties = _resolved(schema, node).get("properties")
+        return tuple(properties) if isinstance(properties, Mapping) else ()
+
+    def _sections(self, policy: BaseModel) -> Mapping[str, GuardSection]:
+        guards: BaseModel = getattr(policy, f"{_PREFIX}guards")
+        sections: dict[str, GuardSection] = {}
+        for name, spec in self.specs.items():
+            if spec.stage is Stage.IDENTITY:
+                continue
+            section = getattr(guards, _PREFIX + name)
+            sections[name] = GuardSection(
+                mode=section.mode, on_error=section.on_error, settings=_settings(spec, section)
+            )
+        return sections
+
+
+def policy_model(specs: Mapping[str, GuardSpec]) -> PolicyModel:
+    """The model of a policy file in which these guards may be configured."""
+    guards = {
+        name: (section, Field(default_factory=section, alias=name))
+        for name, spec in specs.items()
+        if spec.stage is not Stage.IDENTITY
+        for section in (_section_model(spec, _Section),)
+    }
+    identity = {
+        name: (section, Field(default_factory=section, alias=name))
+        for name, spec in specs.items()
+        if spec.stage is Stage.IDENTITY
+        for section in (_section_model(spec, _Strict),)
+    }
+    guards_model = _model("Guards", _Strict, guards)
+    policy = _model(
+        "Policy", _Strict, {"guards": (guards_model, Field(default_factory=guards_model, alias="guards"))}
+    )
+    top = {
+        "version": (Literal[1], Field(alias="version")),
+        "tenants": (Mapping[Name, TenantEntry], Field(default_factory=dict, alias="tenants")),
+        "policies": (Mapping[Name, policy], Field(alias="policies")),  # type: ignore[valid-type]  # made at run time
+    }
+    return PolicyModel(specs, _model("Headgate policy", _Strict, {**identity, **top}))
+
+
+def _section_model(spec: GuardSpec, base: type[BaseModel]) -> type[BaseModel]:
+    """A guard's section: the fields of its settings beside those of every guard."""
+    if not dataclasses.is_dataclass(spec.settings):
+        raise TypeError(f"the settings of guard {spec.name} are no dataclass")
+    hints = get_type_hints(spec.settings, include_extras=True)
+    fields: dict[str, tuple[object, object]] = {}
+    for one in dataclasses.fields(spec.settings):
+        if one.name in base.model_fields:
+            raise TypeError(f"guard {spec.name}: the setting {one.name} is every guard's already")
+        fields[one.name] = (hints[one.name], _default(one))
+
+    def settings_agree(section: _M) -> _M:
+        # The settings may check in __post_init__ what one field alone cannot say.
+        _settings(spec, section)
+        return section
+
+    return _model(f"{spec.name} guard", base, fields, settings_agree)
+
+
+def _default(one: dataclasses.Field[object]) -> object:
+    if one.default is not dataclasses.MISSING:
+        return Field(default=one.default, alias=one.name)
+    if one.default_factory is not dataclasses.MISSING:
+        return Field(default_factory=one.default_factory, alias=one.name)
+    return Field(alias=one.name)
+
+
+def _settings(spec: GuardSpec, section: BaseModel) -> object:
+    names = [one.name for one in dataclasses.fields(spec.settings)]  # type: ignore[arg-type]  # checked when the model was made
+    return spec.settings(**{name: getattr(section, _PREFIX + name) for name in names})
+
+
+def _model(
+    title: str,
+    base: type[BaseModel],
+    fields: Mapping[str, tuple[object, object]],
+    check: Callable[[BaseModel], BaseModel] | None = None,
+) -> type[BaseModel]:
+    prefixed = {_PREFIX + name: definition for name, definition in fields.items()}
+    validators = {} if check is None else {"check": model_validator(mode="after")(check)}
+    made: type[BaseModel] = create_model(  # type: ignore[call-overload]  # types that exist at run time only
+        title, __base__=base, __validators__=validators, **prefixed
+    )
+    return made
+
+
+def _resolved(schema: Mapping[str, object], node: object) -> Mapping[str, object]:
+    """A node of a JSON Schema with its reference followed."""
+    if not isinstance(node, Mapping):
+        return {}
+    reference = node.get("$ref")
+    definitions = schema.get("$defs")
+    if isinstance(reference, str) and isinstance(definitions, Mapping):
+        return _resolved(schema, definitions.get(reference.rpartition("/")[2]))
+    return node
+
+
+def _schema_below(schema: Mapping[str, object], node: object, step: str | int) -> object:
+    resolved = _resolved(schema, node)
+    if isinstance(step, int):
+        return resolved.get("items")
+    properties = resolved.get("properties")
+    if isinstance(properties, Mapping) and step in properties:
+        return properties[step]
+    patterns = resolved.get("patternProperties")
+    if isinstance(patterns, Mapping):
+        return next(iter(patterns.values()), None)
+    return resolved.get("additionalProperties")
