@@ -43,7 +43,7 @@ class Limits:
     ledger_deadline_ms: int = 250
     # A settlement is retried this often before the lease takes over and charges in full.
     settle_attempts_max: int = 5
-    # Pauses between those attempts: doubled from the first, so that five outlast a failover of about 4 s.
+    # Pauses between those attempts: doubled from the first, so that five span 3.75 s, a quick failover.
     settle_pause_first_ms: int = 250
     # Connections to Redis of one process; at 0.3 ms each they carry far more than one process can ask.
     ledger_connections_max: int = 16
