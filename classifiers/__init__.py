@@ -1,0 +1,1 @@
+"""Text to scores: windows, models and the runtimes that run them. Imports nothing of ``extproc``."""

@@ -1,0 +1,1 @@
+"""Manifests of the models that are shipped, one TOML file each; ``registry`` reads them."""
