@@ -1,0 +1,290 @@
+"""The answer of Triton's generate extension: SSE events or one JSON body, their texts and token counts.
+
+Every string of an event is output text and is scanned, each output in a channel of its own; only what the
+codec knows to be technical is not: the model's own name, its version, a finish reason. Success is never
+inferred from the status: Triton reports errors in events and bodies of a 200 too.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple, assert_never
+
+from extproc.codecs import _triton_http as http
+from extproc.domain.errors import PeerError
+from extproc.domain.ports import ResponseFrame
+from extproc.domain.segment import Channel, Delta, Usage
+from extproc.domain.verdict import Reason
+from extproc.wire.buffers import BoundedBody
+from extproc.wire.splice import Splice, encode_string, remove_members, splice
+from extproc.wire.sse import SseReader
+from extproc.wire.strict_json import Array, Constant, Number, Object, Text, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from extproc.domain.limits import Limits
+    from extproc.wire.sse import SseFrame
+    from extproc.wire.strict_json import Value
+
+TEXT_OUTPUT = "text_output"
+ERROR = "error"
+INPUT_COUNT, OUTPUT_COUNT = "num_input_tokens", "num_output_tokens"
+# Token by token the answer's text again, where no scanner could follow an entity: never passed on.
+_DROPPED = frozenset({"logprobs", "prompt_logprobs", "top_logprobs"})
+_FINISH_REASONS = frozenset({"None", "stop", "length", "abort", "error", "tool_calls"})
+_VERSION = re.compile(r"[0-9]{1,18}")
+# Any other output's place: its name is not of a closed vocabulary. The channel's choice tells them apart.
+OTHER_OUTPUT = "output.*"
+
+
+class Located(NamedTuple):
+    """A frame's token: its bytes, and where in them the texts of its deltas stand.
+
+    ``span`` is where ``document`` lies in ``raw``; None where ``raw`` must be built anew.
+    """
+
+    raw: bytes
+    span: tuple[int, int] | None
+    document: bytes
+    root: Object
+    texts: tuple[Text, ...]
+    hidden: bool
+
+
+class AnswerReader:
+    """Reads one answer.
+
+    ``hidden`` names members that the client had not asked for; ``client_id`` is what the client calls its
+    request, which Triton may repeat.
+    """
+
+    def __init__(  # noqa: PLR0913 - all of them are facts of one answer.
+        self,
+        *,
+        model: str,
+        client_id: str,
+        status: int,
+        streamed: bool,
+        hidden: frozenset[str],
+        limits: Limits,
+    ) -> None:
+        self._model = model
+        self._client_id = client_id
+        self._version = ""
+        self._status = status
+        self._hidden = hidden | _DROPPED
+        self._limits = limits
+        self._events = SseReader(limits=limits) if streamed else None
+        self._body = BoundedBody(
+            bytes_max=limits.answer_bytes_max, reason=Reason.UPSTREAM_UNREADABLE, status=502
+        )
+        self._ended = False
+        self._input_counted = 0
+        # By output name and position; the reverse names the output that a held text belongs to.
+        self._channels: dict[tuple[str, int], Channel] = {}
+        self._outputs: dict[Channel, tuple[str, int]] = {}
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer comes as events."""
+        return self._events is not None
+
+    def read(self, chunk: bytes, *, eof: bool) -> tuple[ResponseFrame, ...]:
+        """The frames that a chunk completes.
+
+        Raises:
+            PeerError: UPSTREAM_UNREADABLE, status 502, for whatever cannot be vouched for.
+        """
+        if self._ended:
+            return ()
+        self._ended = eof
+        if self._events is None:
+            self._body.feed(chunk)
+            return self._whole(self._body.take()) if eof else ()
+        frames = self._events.feed(chunk, eof=eof)
+        return tuple([self._event(frame) for frame in frames if not _is_comment(frame)])
+
+    def write(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
+        """A frame's bytes with ``texts`` in place of its deltas; hidden members go."""
+        located = frame.token
+        if not isinstance(located, Located) or len(texts) != len(located.texts):
+            raise AssertionError("a frame of another session")
+        edits = [
+            Splice(place.start, place.end, encode_string(text))
+            for place, text in zip(located.texts, texts, strict=True)
+            if text != place.value
+        ]
+        if located.hidden:
+            edits += remove_members(located.root, self._hidden)
+        if not edits and located.span is not None:
+            return located.raw
+        document = splice(located.document, edits)
+        if located.span is not None:
+            start, end = located.span
+            return located.raw[:start] + document + located.raw[end:]
+        return b"data: " + document.replace(b"\n", b"\ndata: ") + b"\n\n"
+
+    def write_tail(self, channel: Channel, text: str) -> bytes:
+        """An event for text of a channel that was held when the answer ended."""
+        if not self.streamed:
+            raise AssertionError("a JSON answer has no tail: its only frame is final")
+        name, position = self._outputs[channel]
+        if name == ERROR:
+            return b"data: " + http.error_document(text) + b"\n\n"
+        value = encode_string(text)
+        if position:
+            # The text stands at its choice's position, as in the events before it.
+            value = b"[" + b'"",' * position + value + b"]"
+        members = [b'"model_name":' + encode_string(self._model)]
+        if self._version:
+            members.append(b'"model_version":' + encode_string(self._version))
+        members.append(encode_string(name) + b":" + value)
+        return b"data: {" + b",".join(members) + b"}\n\n"
+
+    # --- frames ----------------------------------------------------------------------------------
+
+    def _event(self, frame: SseFrame) -> ResponseFrame:
+        if not frame.complete:
+            raise http.unreadable("it ends within an event")
+        if frame.data is None or any(name for name, _ in frame.fields):
+            raise http.unreadable("an event has fields other than data")
+        # A comment is dropped: it is text that no client shows and no scanner reads.
+        span = frame.data_span if not frame.fields else None
+        return self._frame(frame.raw, span, frame.data, final=False)
+
+    def _whole(self, body: bytes) -> tuple[ResponseFrame, ...]:
+        if self._status >= http.ERROR_STATUS_MIN:
+            if not body:
+                return (ResponseFrame(key=0, deltas=(), token=_EMPTY, final=True, error=True),)
+            body = http.judged_error(body, self._status, limits=self._limits)
+        return (self._frame(body, (0, len(body)), body, final=True),)
+
+    def _frame(
+        self, raw: bytes, span: tuple[int, int] | None, document: bytes, *, final: bool
+    ) -> ResponseFrame:
+        root = self._parse(document)
+        error = root.members.get(ERROR)
+        if error is not None and not self._may_pass(root):
+            document = http.error_document(http.WITHHELD)
+            root = self._parse(document)
+            raw, span = (document, (0, len(document))) if final else (b"", None)
+        texts: list[Text] = []
+        deltas: list[Delta] = []
+        hidden = False
+        for name, member in root.members.items():
+            value = member.value
+            if name in self._hidden:
+                hidden = True
+            elif isinstance(value, Text):
+                if not self._is_technical(name, value.value):
+                    texts.append(value)
+                    deltas.append(Delta(self._channel(name, 0), value.value))
+            elif not isinstance(value, (Number, Constant)):
+                for position, text in enumerate(_texts_of(value)):
+                    if not self._is_technical(name, text.value):
+                        texts.append(text)
+                        deltas.append(Delta(self._channel(name, position), text.value))
+        return ResponseFrame(
+            key=0,
+            deltas=tuple(deltas),
+            token=Located(raw, span, document, root, tuple(texts), hidden),
+            usage=self._usage(root),
+            final=final,
+            error=error is not None or self._status >= http.ERROR_STATUS_MIN,
+        )
+
+    def _parse(self, document: bytes) -> Object:
+        try:
+            root = parse(document, limits=self._limits)
+        except PeerError as error:
+            raise http.unreadable(error.message) from None
+        if not isinstance(root, Object):
+            raise http.unreadable("it is no JSON object")
+        return root
+
+    def _may_pass(self, root: Object) -> bool:
+        """Whether an error may be shown: nothing but a text that tells nothing of the server's inside."""
+        error = root.members[ERROR].value
+        if len(root.members) > 1 or not isinstance(error, Text):
+            return False
+        return not http.must_withhold(error.value, self._status)
+
+    def _is_technical(self, name: str, value: str) -> bool:
+        match name:
+            case "model_name":
+                return value == self._model
+            case "model_version":
+                if not self._version and _VERSION.fullmatch(value) is not None:
+                    self._version = value
+                return value == self._version
+            case "finish_reason":
+                return value in _FINISH_REASONS
+            case "id":
+                return value == self._client_id
+            case _:
+                return False
+
+    def _channel(self, name: str, position: int) -> Channel:
+        channel = self._channels.get((name, position))
+        if channel is None:
+            if len(self._channels) >= self._limits.channels_max:
+                raise http.unreadable(f"it has more than {self._limits.channels_max} output texts")
+            if name in {TEXT_OUTPUT, ERROR}:
+                channel = Channel(position, name)
+            else:
+                channel = Channel(len(self._channels), OTHER_OUTPUT)
+            self._channels[name, position] = channel
+            self._outputs[channel] = (name, position)
+        return channel
+
+    def _usage(self, root: Object) -> Usage | None:
+        """What a frame adds: output counts are per event, the input count repeats in each."""
+        counted = root.members.get(INPUT_COUNT)
+        produced = root.members.get(OUTPUT_COUNT)
+        if counted is None and produced is None:
+            return None
+        added = 0
+        if counted is not None:
+            seen = _count(counted.value)
+            added = max(seen - self._input_counted, 0)
+            self._input_counted += added
+        return Usage(added, 0 if produced is None else _count(produced.value))
+
+
+_EMPTY = Located(b"", (0, 0), b"", Object({}, 0, 0), (), hidden=False)
+
+
+def _is_comment(frame: SseFrame) -> bool:
+    """Whether a frame is nothing but comments, which keep a connection alive and are dropped."""
+    return frame.data is None and not any(name for name, _ in frame.fields) and frame.complete
+
+
+def _texts_of(value: Value) -> Iterator[Text]:
+    """The strings of an output that is a tensor of several elements."""
+    pending = [value]
+    while pending:
+        match pending.pop():
+            case Text() as text:
+                yield text
+            case Array(items=items):
+                pending.extend(reversed(items))
+            case Number() | Constant():
+                pass
+            case Object():
+                # Triton flattens tensors; an object's keys would be text that nobody scans.
+                raise http.unreadable("an output is an object")
+            case never:
+                assert_never(never)
+
+
+def _count(value: Value) -> int:
+    """A token count, or the sum over the choices where there are several."""
+    items = value.items if isinstance(value, Array) else (value,)
+    total = 0
+    for item in items:
+        number = item.value if isinstance(item, Number) else None
+        if not isinstance(number, int) or number < 0:
+            raise http.unreadable("a token count is no whole number")
+        total += number
+    return total

@@ -1,0 +1,112 @@
+"""Writes a generate request with edits spliced in: redacted segments, the cap, the wish for counts."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from extproc.codecs._generate_request import MAX_TOKENS, PARAMETERS, USAGE_FLAGS
+from extproc.wire.splice import Splice, encode_string, insert_members, splice
+from extproc.wire.strict_json import Constant, Number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from extproc.codecs._generate_request import GenerateRequest
+    from extproc.domain.ports import RequestEdits
+    from extproc.domain.segment import SegmentEdit
+    from extproc.wire.strict_json import Member
+
+
+def write_generate(request: GenerateRequest, edits: RequestEdits) -> tuple[bytes, frozenset[str]]:
+    """The body to forward, and the members of the answer that the client had not asked for."""
+    outer, inner = _segment_splices(request, edits.segments)
+    inserted: list[tuple[str, bytes]] = []
+    hidden = _ask_usage(request, outer, inserted) if edits.ask_usage else frozenset()
+    if edits.cap_output_tokens is not None:
+        _cap(request, edits.cap_output_tokens, outer, inner, inserted)
+    if request.inner is not None and inner:
+        holder = request.inner.holder
+        document = splice(request.inner.document, inner).decode()
+        outer.append(Splice(holder.start, holder.end, encode_string(document)))
+    if inserted:
+        outer.append(insert_members(request.root, inserted))
+    return splice(request.body, outer) if outer else request.body, hidden
+
+
+def _segment_splices(
+    request: GenerateRequest, edits: Iterable[SegmentEdit]
+) -> tuple[list[Splice], list[Splice]]:
+    """The edited segments as splices of the body, and of the document within it."""
+    outer: list[Splice] = []
+    inner: list[Splice] = []
+    by_segment = attrgetter("segment_index")
+    for index, of_segment in groupby(sorted(edits, key=by_segment), key=by_segment):
+        place = request.places[index]
+        text = _edited(place.text.value, of_segment)
+        if text != place.text.value:
+            target = inner if place.inner else outer
+            target.append(Splice(place.text.start, place.text.end, encode_string(text)))
+    return outer, inner
+
+
+def _edited(text: str, edits: Iterable[SegmentEdit]) -> str:
+    """A text with its edits applied.
+
+    Two guards may find the same place: edits that overlap are one edit over all that they cover, with the
+    replacement of the first, so that nothing which any of them meant to replace stays.
+    """
+    pieces: list[str] = []
+    position = 0
+    for edit in sorted(edits, key=lambda one: (one.start, -one.end)):
+        start, end = max(edit.start, 0), min(edit.end, len(text))
+        if start >= position:
+            pieces += (text[position:start], edit.replacement)
+        position = max(position, end)
+    pieces.append(text[position:])
+    return "".join(pieces)
+
+
+def _ask_usage(
+    request: GenerateRequest, outer: list[Splice], inserted: list[tuple[str, bytes]]
+) -> frozenset[str]:
+    hidden = set()
+    for flag in USAGE_FLAGS:
+        member = request.fields.get(flag)
+        if member is not None and isinstance(member.value, Constant) and member.value.value:
+            continue
+        hidden.add(flag.removeprefix("return_"))
+        if member is None:
+            inserted.append((flag, b"true"))
+        else:
+            outer.append(Splice(member.value.start, member.value.end, b"true"))
+    return frozenset(hidden)
+
+
+def _cap(
+    request: GenerateRequest,
+    cap: int,
+    outer: list[Splice],
+    inner: list[Splice],
+    inserted: list[tuple[str, bytes]],
+) -> None:
+    """Write the cap wherever a limit above it stands, and inject it where the backend will look."""
+    limit = b"%d" % cap
+    standing = request.fields.get(MAX_TOKENS)
+    outer += _lowered(standing, cap)
+    if request.inner is not None:
+        within = request.inner.root.members.get(MAX_TOKENS)
+        inner += _lowered(within, cap)
+        if within is None:
+            inner.append(insert_members(request.inner.root, [(MAX_TOKENS, limit)]))
+    elif standing is None and request.parameters is not None:
+        outer.append(insert_members(request.parameters, [(MAX_TOKENS, limit)]))
+    elif standing is None:
+        inserted.append((PARAMETERS, b'{"max_tokens":' + limit + b"}"))
+
+
+def _lowered(member: Member | None, cap: int) -> list[Splice]:
+    if member is None or not isinstance(member.value, Number) or member.value.value <= cap:
+        return []
+    return [Splice(member.value.start, member.value.end, b"%d" % cap)]

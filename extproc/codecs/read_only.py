@@ -1,0 +1,139 @@
+"""Triton's read-only operations: health, server and model metadata, model readiness and configuration.
+
+Only GET, only without body and query. Answers carry no model output: a good one passes as it is once it is
+whole, an error is rewritten where it tells of the server's inside. Source: KServe v2 and Triton's HTTP API.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from extproc.codecs import _triton_http as http
+from extproc.domain.errors import PeerError
+from extproc.domain.limits import LIMITS, Limits
+from extproc.domain.ports import RequestMessage, ResponseFrame
+from extproc.domain.segment import Operation, Params
+from extproc.domain.verdict import Reason
+from extproc.wire.buffers import BoundedBody
+
+if TYPE_CHECKING:
+    from extproc.domain.head import HeaderEdits, RequestHead, ResponseHead
+    from extproc.domain.ports import Codec, CodecSession, RequestEdits, WireRefusal
+    from extproc.domain.segment import Channel
+    from extproc.domain.verdict import Refusal
+
+_SERVER_PATHS = frozenset({"/v2", "/v2/health/live", "/v2/health/ready"})
+_MODEL_PATH = re.compile(http.MODEL_PATH + r"(?:/ready|/config)?")
+
+
+def _model_of(path: str) -> str | None:
+    """The model that a path reads, empty for the server itself; None where the path is another's."""
+    if path in _SERVER_PATHS:
+        return ""
+    found = _MODEL_PATH.fullmatch(path)
+    if found is None or found["model"] in http.RESERVED_MODELS:
+        return None
+    return found["model"]
+
+
+class ReadOnlySession:
+    """One GET and its answer."""
+
+    def __init__(self, head: RequestHead, model: str, limits: Limits) -> None:
+        self._model = model
+        self._limits = limits
+        self._request_id = http.request_id_of(head)
+        self._status = 0
+        self._requested = False
+        self._answered = False
+        self._body = BoundedBody(
+            bytes_max=limits.answer_bytes_max, reason=Reason.UPSTREAM_UNREADABLE, status=502
+        )
+
+    def read_request(self, chunk: bytes, *, eof: bool) -> tuple[RequestMessage, ...]:
+        """The one message, at the end of a request that has no body."""
+        if chunk:
+            raise PeerError(Reason.BODY_INVALID, "a body is not allowed on this path")
+        if not eof or self._requested:
+            return ()
+        self._requested = True
+        params = Params(model=self._model, stream=False)
+        message = RequestMessage(
+            key=0, operation=Operation.READ_ONLY, params=params, segments=(), inspectable_bytes=0
+        )
+        return (message,)
+
+    def write_request(self, key: int, edits: RequestEdits) -> bytes:  # noqa: ARG002 - nothing to edit.
+        """No bytes: there is no body."""
+        return b""
+
+    def request_head_edits(self) -> HeaderEdits:
+        """What never reaches Triton."""
+        return http.request_head_edits()
+
+    def read_response_head(self, head: ResponseHead) -> HeaderEdits:
+        """Take the answer's status."""
+        http.check_answer_head(head)
+        self._status = head.status
+        return http.answer_head_edits(head, streamed=False)
+
+    def read_response(self, chunk: bytes, *, eof: bool) -> tuple[ResponseFrame, ...]:
+        """One frame, when the answer is whole."""
+        if self._answered:
+            return ()
+        self._body.feed(chunk)
+        if not eof:
+            return ()
+        self._answered = True
+        body = self._body.take()
+        failed = self._status >= http.ERROR_STATUS_MIN
+        if failed and body:
+            body = http.judged_error(body, self._status, limits=self._limits)
+        return (ResponseFrame(key=0, deltas=(), token=body, final=True, error=failed),)
+
+    def write_response(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
+        """The answer's bytes."""
+        if texts or not isinstance(frame.token, bytes):
+            raise AssertionError("a frame of another session")
+        return frame.token
+
+    def write_tail(self, key: int, channel: Channel, text: str) -> bytes:  # noqa: ARG002 - never legal.
+        """Impossible: no channel was ever opened."""
+        raise AssertionError("a read-only answer has no channels")
+
+    def refuse(self, refusal: Refusal) -> WireRefusal:
+        """The refusal with a real status."""
+        return http.wire_refusal(refusal, self._request_id)
+
+    def refuse_in_answer(self, key: int, refusal: Refusal) -> bytes | None:  # noqa: ARG002 - cutting is left.
+        """None: half an answer cannot be turned into an error."""
+        return None
+
+    def refuse_one(self, key: int, refusal: Refusal) -> bytes | None:  # noqa: ARG002 - one request per stream.
+        """None: there is only one request."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOnlyCodec:
+    """GET on Triton's read-only paths."""
+
+    name: str = "triton_read_only"
+    limits: Limits = LIMITS
+
+    def accepts(self, head: RequestHead) -> bool:
+        """Whether it is a GET on one of the paths."""
+        return head.method == "GET" and _model_of(head.path) is not None
+
+    def open(self, head: RequestHead) -> CodecSession:
+        """A session. Raises PeerError for a query or an encoded body."""
+        model = _model_of(head.path)
+        if model is None:
+            raise PeerError(Reason.PATH_NOT_ALLOWED, "the path is not allowed", status=404)
+        http.check_request_head(head)
+        return ReadOnlySession(head, model, self.limits)
+
+
+CODEC: Codec = ReadOnlyCodec()

@@ -1,0 +1,147 @@
+"""An incremental reader of server-sent events that keeps every frame's original bytes.
+
+Source: WHATWG HTML, section 9.2 (event streams): lines end in CRLF, LF or CR, a blank line ends a frame, a
+byte order mark at the beginning is no part of the stream. Unlike a browser this reader also surfaces a
+frame that the stream's end left unfinished: some clients read it, so it must not pass unseen.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from extproc.domain.errors import PeerError
+from extproc.domain.limits import LIMITS, Limits
+from extproc.domain.verdict import Reason
+
+_BOM = b"\xef\xbb\xbf"
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+# A CR counts as a line end of its own only where no LF follows, else CRLF would be two.
+_FRAME_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
+# How far back a frame's end can begin before the last byte that was searched: three of CRLFCRLF.
+_OVERLAP = 3
+_PLAIN_PREFIX = b"data: "
+
+
+class SseFrame(NamedTuple):
+    r"""One frame.
+
+    ``raw`` are its bytes on the wire with the blank line that ends it. ``data`` are its ``data`` lines
+    joined by ``\n``, None where it has none. ``data_span`` is where the value of a single ``data`` line
+    lies in ``raw``. ``fields`` are the other fields in order, comments under an empty name.
+    ``complete`` is False for a frame that the stream's end cut off.
+    """
+
+    raw: bytes
+    data: bytes | None
+    data_span: tuple[int, int] | None
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    complete: bool = True
+
+
+class SseReader:
+    """Takes chunks, gives frames. Holds back at most ``frame_bytes_max`` bytes."""
+
+    __slots__ = ("_begun", "_buffer", "_frame_bytes_max", "_searched")
+
+    def __init__(self, *, limits: Limits = LIMITS) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+        self._begun = False
+        self._frame_bytes_max = limits.frame_bytes_max
+
+    def feed(self, chunk: bytes, *, eof: bool = False) -> list[SseFrame]:
+        """The frames that a chunk completes.
+
+        Raises:
+            PeerError: a frame exceeds its bound (UPSTREAM_UNREADABLE, status 502).
+        """
+        self._buffer += chunk
+        frames: list[SseFrame] = []
+        if not self._begun and not self._begin(eof=eof):
+            return frames
+        while (raw := self._next(eof=eof)) is not None:
+            if len(raw) > self._frame_bytes_max:
+                raise self._too_large()
+            frames.append(_frame(raw))
+        if len(self._buffer) > self._frame_bytes_max:
+            raise self._too_large()
+        if eof and self._buffer:
+            frames.append(_frame(bytes(self._buffer))._replace(complete=False))
+            self._buffer.clear()
+        return frames
+
+    def _begin(self, *, eof: bool) -> bool:
+        """Drop a byte order mark; False while it is not clear whether there is one."""
+        if self._buffer.startswith(_BOM):
+            del self._buffer[: len(_BOM)]
+        elif _BOM.startswith(self._buffer) and not eof:
+            return False
+        self._begun = True
+        return True
+
+    def _next(self, *, eof: bool) -> bytes | None:
+        """The bytes of the next frame that is complete; blank lines before it are dropped."""
+        buffer = self._buffer
+        if self._searched == 0 and buffer.startswith((b"\r", b"\n")):
+            blank = len(buffer) - len(buffer.lstrip(b"\r\n"))
+            del buffer[:blank]
+        found = _FRAME_END.search(buffer, max(0, self._searched - _OVERLAP))
+        if found is None:
+            self._searched = len(buffer)
+            return None
+        end = found.end()
+        if end == len(buffer) and buffer[-1:] == b"\r" and not eof:
+            # The LF of this CRLF may be in the next chunk.
+            self._searched = found.start()
+            return None
+        raw = bytes(buffer[:end])
+        del buffer[:end]
+        self._searched = 0
+        return raw
+
+    def _too_large(self) -> PeerError:
+        self._buffer.clear()
+        return PeerError(
+            Reason.UPSTREAM_UNREADABLE,
+            f"an event of the answer exceeds {self._frame_bytes_max} bytes",
+            status=502,
+        )
+
+
+def _frame(raw: bytes) -> SseFrame:
+    if raw.startswith(_PLAIN_PREFIX) and raw.endswith(b"\n\n"):
+        end = len(raw) - 2
+        if raw.find(b"\n", 0, end) < 0 and b"\r" not in raw:
+            start = len(_PLAIN_PREFIX)
+            return SseFrame(raw, raw[start:end], (start, end))
+    return _parse(raw)
+
+
+def _parse(raw: bytes) -> SseFrame:
+    data: list[tuple[int, int]] = []
+    fields: list[tuple[bytes, bytes]] = []
+    position = 0
+    while position < len(raw):
+        ending = _LINE_END.search(raw, position)
+        line_end, following = (len(raw), len(raw)) if ending is None else ending.span()
+        if line_end > position:
+            name, start = _field(raw, position, line_end)
+            if name == b"data":
+                data.append((start, line_end))
+            else:
+                fields.append((name, raw[start:line_end]))
+        position = following
+    joined = b"\n".join(raw[start:end] for start, end in data) if data else None
+    return SseFrame(raw, joined, data[0] if len(data) == 1 else None, tuple(fields))
+
+
+def _field(raw: bytes, start: int, end: int) -> tuple[bytes, int]:
+    """A line's field name and where its value begins; one space after the colon is no part of it."""
+    colon = raw.find(b":", start, end)
+    if colon < 0:
+        return raw[start:end], end
+    value = colon + 1
+    if raw[value : value + 1] == b" " and value < end:
+        value += 1
+    return raw[start:colon], value
