@@ -32,6 +32,8 @@ class FailureKind(StrEnum):
     DEADLINE = auto()
     UNAVAILABLE = auto()
     OVERLOADED = auto()
+    # The question is larger than is ever answered: asking again cannot help.
+    TOO_LONG = auto()
 
 
 class DependencyError(HeadgateError):

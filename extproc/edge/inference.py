@@ -1,0 +1,277 @@
+"""Runs the effect Classify on a fixed number of threads, behind a bounded queue.
+
+A call ends at its deadline whatever the threads do. Work that nobody waits for any more is dropped before
+it runs, or between two windows. Where every thread hangs, calls are refused at once until one comes back;
+no thread is ever added. No text reaches an error or a log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from classifiers.errors import AbandonedError, TooManyWindowsError
+from extproc.domain.errors import DependencyError, FailureKind
+from extproc.domain.ports import Scores, TextScore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from classifiers.classifier import TextScore as WindowedScore
+    from extproc.domain.ports import Classify
+
+LOG = logging.getLogger("headgate.inference")
+
+_WHAT = "classifier"
+
+
+class Scoring(Protocol):
+    """One head of one model; ``classifiers.classifier.Classifier`` is one. Called from several threads."""
+
+    @property
+    def model_id(self) -> str:
+        """Names the model in records."""
+
+    def score(
+        self, texts: Sequence[str], *, windows_max: int | None, proceed: Callable[[], bool]
+    ) -> list[WindowedScore]:
+        """The texts' scores, in order; raises AbandonedError once ``proceed`` says no."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class _Job:
+    """One call. ``due`` is on the service's clock, in seconds; ``wanted`` ends with its caller."""
+
+    scoring: Scoring
+    effect: Classify
+    due: float
+    loop: asyncio.AbstractEventLoop
+    answer: asyncio.Future[Scores | FailureKind]
+    wanted: bool = True
+
+    def settle(self, outcome: Scores | FailureKind) -> None:
+        """Bring the outcome to the caller's loop, from any thread."""
+        try:
+            self.loop.call_soon_threadsafe(self._settle_in_loop, outcome)
+        except RuntimeError:
+            # The caller's loop is closed: nobody is left to tell.
+            self.wanted = False
+
+    def _settle_in_loop(self, outcome: Scores | FailureKind) -> None:
+        if not self.answer.done():
+            self.answer.set_result(outcome)
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """A thread and what it runs."""
+
+    running: _Job | None = None
+
+
+@dataclass(slots=True)
+class _Drain:
+    """What ``close`` waits for."""
+
+    loop: asyncio.AbstractEventLoop
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceBounds:
+    """What the service may use.
+
+    ``workers`` are threads, and so inferences at once: times a runtime's own threads they should not
+    exceed the cores. ``queue_texts_max`` texts may wait for a thread; more are shed. ``windows_max``
+    counts one call's windows over all its texts. A thread that still runs ``stall_ms`` after its call's
+    deadline counts as hung.
+    """
+
+    workers: int
+    queue_texts_max: int
+    windows_max: int
+    stall_ms: int
+
+
+class InferenceService:
+    """The classifier as the runner uses it.
+
+    ``heads`` are what scores texts, by the head's name in Classify. ``clock`` gives monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        heads: Mapping[str, Scoring],
+        bounds: InferenceBounds,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._heads = dict(heads)
+        self._bounds = bounds
+        self._clock = clock
+        self._queue: deque[_Job] = deque()
+        self._waiting_texts = 0
+        self._closing = False
+        self._drain: _Drain | None = None
+        self._changed = threading.Condition()
+        self._workers = tuple(_Worker() for _ in range(bounds.workers))
+        for number, worker in enumerate(self._workers):
+            # Daemons: a runtime that hangs must not keep the process from ending.
+            name = f"headgate-inference-{number}"
+            threading.Thread(target=self._work, args=(worker,), name=name, daemon=True).start()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether a call has a thread to hope for."""
+        with self._changed:
+            return not self._closing and not self._all_hang()
+
+    async def classify(self, effect: Classify, *, deadline_ms: int) -> Scores:
+        """Score an effect's texts.
+
+        Raises:
+            DependencyError: DEADLINE at the deadline; OVERLOADED at once where the queue is full;
+                UNAVAILABLE where the head is unknown, the model failed, every thread hangs or the service
+                closes; TOO_LONG where the texts need more than ``windows_max`` windows or more places
+                than the queue has.
+        """
+        scoring = self._heads.get(effect.head)
+        if scoring is None:
+            raise DependencyError(FailureKind.UNAVAILABLE, _WHAT)
+        loop = asyncio.get_running_loop()
+        due = self._clock() + deadline_ms / 1000
+        job = _Job(scoring, effect, due, loop, loop.create_future())
+        self._admit(job)
+        try:
+            async with asyncio.timeout(deadline_ms / 1000):
+                outcome = await job.answer
+        except TimeoutError:
+            raise DependencyError(FailureKind.DEADLINE, _WHAT) from None
+        finally:
+            self._forget(job)
+        if isinstance(outcome, FailureKind):
+            raise DependencyError(outcome, _WHAT)
+        return outcome
+
+    async def close(self, *, drain_ms: int) -> None:
+        """Refuse new calls, let those that wait or run finish for so long, then fail the rest."""
+        with self._changed:
+            self._closing = True
+            drain = self._drain = _Drain(asyncio.get_running_loop())
+            self._changed.notify_all()
+            self._tell_if_idle()
+        try:
+            async with asyncio.timeout(drain_ms / 1000):
+                await drain.idle.wait()
+        except TimeoutError:
+            self._fail_the_rest()
+
+    def _admit(self, job: _Job) -> None:
+        texts = len(job.effect.texts)
+        with self._changed:
+            if self._closing or self._all_hang():
+                raise DependencyError(FailureKind.UNAVAILABLE, _WHAT)
+            if texts > self._bounds.queue_texts_max:
+                raise DependencyError(FailureKind.TOO_LONG, _WHAT)
+            if self._waiting_texts + texts > self._bounds.queue_texts_max:
+                raise DependencyError(FailureKind.OVERLOADED, _WHAT)
+            self._queue.append(job)
+            self._waiting_texts += texts
+            self._changed.notify()
+
+    def _forget(self, job: _Job) -> None:
+        """The caller has left: give its place in the queue free, even where no thread comes by."""
+        job.wanted = False
+        with self._changed:
+            if job in self._queue:
+                self._queue.remove(job)
+                self._waiting_texts -= len(job.effect.texts)
+                self._tell_if_idle()
+
+    def _all_hang(self) -> bool:
+        latest = self._clock() - self._bounds.stall_ms / 1000
+        return all(worker.running is not None and worker.running.due < latest for worker in self._workers)
+
+    def _tell_if_idle(self) -> None:
+        idle = not self._queue and all(worker.running is None for worker in self._workers)
+        if self._drain is not None and idle:
+            try:
+                self._drain.loop.call_soon_threadsafe(self._drain.idle.set)
+            except RuntimeError:
+                # The loop that waited is closed.
+                self._drain = None
+
+    def _fail_the_rest(self) -> None:
+        with self._changed:
+            running = [worker.running for worker in self._workers if worker.running is not None]
+            left = [*self._queue, *running]
+            self._queue.clear()
+            self._waiting_texts = 0
+        for job in left:
+            job.wanted = False
+            job.settle(FailureKind.UNAVAILABLE)
+
+    # --- on the threads ---------------------------------------------------------------------
+
+    def _work(self, worker: _Worker) -> None:
+        while (job := self._take(worker)) is not None:
+            # The answer goes first: whoever waits for an idle service then finds it delivered.
+            job.settle(self._outcome(job))
+            with self._changed:
+                worker.running = None
+                self._tell_if_idle()
+            # An idle thread must not keep the last call's texts alive.
+            del job
+
+    def _take(self, worker: _Worker) -> _Job | None:
+        """The next job; None where the service closes and nothing is left."""
+        with self._changed:
+            while not self._queue:
+                if self._closing:
+                    return None
+                self._changed.wait()
+            job = self._queue.popleft()
+            self._waiting_texts -= len(job.effect.texts)
+            worker.running = job
+            return job
+
+    def _outcome(self, job: _Job) -> Scores | FailureKind:
+        def proceed() -> bool:
+            return job.wanted and self._clock() < job.due
+
+        if not proceed():
+            return FailureKind.DEADLINE
+        effect, scoring = job.effect, job.scoring
+        try:
+            scores = scoring.score(effect.texts, windows_max=self._bounds.windows_max, proceed=proceed)
+        except AbandonedError:
+            return FailureKind.DEADLINE
+        except TooManyWindowsError:
+            return FailureKind.TOO_LONG
+        except Exception as error:  # noqa: BLE001 - a thread that died would never be replaced.
+            # Its type alone: the text of a foreign exception may quote what it choked on.
+            LOG.error("classifier failed: %s", type(error).__name__)  # noqa: TRY400 - a traceback quotes too.
+            return FailureKind.UNAVAILABLE
+        if len(scores) != len(effect.texts):
+            LOG.error("classifier gave %d scores for %d texts", len(scores), len(effect.texts))
+            return FailureKind.UNAVAILABLE
+        return Scores(
+            head=effect.head,
+            model=scoring.model_id,
+            scores=tuple(_text_score(score) for score in scores),
+        )
+
+
+def _text_score(score: WindowedScore) -> TextScore:
+    return TextScore(
+        score=score.score,
+        windows=score.window_count,
+        tokens=score.token_count,
+        start=score.start,
+        end=score.end,
+    )
