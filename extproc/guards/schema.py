@@ -75,18 +75,23 @@ SAMPLING_ALLOWED: Final[Mapping[str, Range]] = MappingProxyType(
         "skip_special_tokens": _ANY,
         "spaces_between_special_tokens": _ANY,
         "include_stop_str_in_output": _ANY,
+        "n": Range(min=1),
+        "best_of": Range(min=1),
+        "beam_width": Range(min=1),
+        "num_return_sequences": Range(min=1),
     }
 )
-"""What vLLM's sampling parameters may be set to by default; length and number of answers have their own
-bounds. Left out on purpose: ``logprobs`` and ``prompt_logprobs`` (raw text beside the redacted one),
-``lora_name`` (another model), ``logit_bias``, ``bad_words``, ``guided_*`` (steer what is said)."""
+"""What sampling parameters of vLLM and TensorRT-LLM may be set to by default.
+
+How many answers are asked for is bounded by ``choices_count_max``. Left out on purpose: ``logprobs`` and
+``prompt_logprobs`` (raw text beside the redacted one), ``lora_name`` (another model), ``logit_bias``,
+``bad_words``, ``guided_*`` (they steer what is said).
+"""
 
 _REFUSED_BY_NAME: Final = frozenset(
     {
         "allowed_token_ids",
         "bad_words",
-        "beam_width",
-        "best_of",
         "detokenize",
         "early_stopping",
         "embedding_bias_weights",
@@ -108,8 +113,6 @@ _REFUSED_BY_NAME: Final = frozenset(
         "lora_path",
         "lora_task_id",
         "lora_weights",
-        "n",
-        "num_return_sequences",
         "output_kind",
         "pad_id",
         "priority",

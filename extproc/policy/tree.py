@@ -39,6 +39,8 @@ _KEYWORDS: Final[Mapping[str, Scalar]] = {
     "False": False,
     "FALSE": False,
 }
+# Longer ones are text: a hash of 64 hexadecimal digits may happen to be made of digits and one "e".
+_NUMBER_CHARS_MAX: Final = 32
 _INT: Final = re.compile(r"[-+]?[0-9]+")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 
@@ -172,7 +174,7 @@ class _Builder:
     def _resolve(self, text: str) -> Scalar:
         if text in _KEYWORDS:
             return _KEYWORDS[text]
-        if len(text) > LIMITS.json_number_chars_max or _FLOAT.fullmatch(text) is None:
+        if len(text) > _NUMBER_CHARS_MAX or _FLOAT.fullmatch(text) is None:
             return text
         if _INT.fullmatch(text) is not None:
             return int(text)
