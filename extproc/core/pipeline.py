@@ -9,18 +9,24 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from extproc.domain.errors import FailureKind
 from extproc.domain.ports import ALLOWED, Verdict
-from extproc.domain.verdict import Action, GuardRecord, Mode, OnError, Refusal
+from extproc.domain.verdict import Action, GuardRecord, Mode, OnError, Reason, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from extproc.core.exchange import Exchange
-    from extproc.domain.errors import FailureKind
     from extproc.domain.ports import Answer, BoundGuard, Effect
 
 UNAVAILABLE_STATUS = 503
 _UNAVAILABLE_MESSAGE = "the guard that must judge this request is not available; try again later"
+_TOO_LONG = Verdict(
+    action=Action.BLOCK,
+    reason=Reason.PROMPT_TOO_LONG,
+    status=413,
+    message="the prompt is too long to be judged",
+)
 
 
 @dataclass(slots=True)
@@ -112,12 +118,15 @@ def _judge(exchange: Exchange, asked: Asked) -> tuple[Verdict, bool]:
     answers: list[Answer] = []
     for answer in asked.answers:
         if answer is None or isinstance(answer, str):
-            return _verdict_on_error(bound), True
+            return _verdict_on_failure(bound, answer), True
         answers.append(answer)
     return bound.guard.judge(exchange.view, tuple(answers)), False
 
 
-def _verdict_on_error(bound: BoundGuard) -> Verdict:
+def _verdict_on_failure(bound: BoundGuard, failure: FailureKind | None) -> Verdict:
+    if failure is FailureKind.TOO_LONG:
+        # The caller's doing and no failure of ours: ``on_error: allow`` must not be a way around the guard.
+        return _TOO_LONG
     if bound.on_error is OnError.ALLOW:
         return ALLOWED
     return Verdict(

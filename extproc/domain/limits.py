@@ -37,6 +37,10 @@ class Limits:
     classify_deadline_ms: int = 2_000
     # Texts waiting for the classifier before further ones are shed.
     classify_queue_max: int = 256
+    # A thread still busy this long after its call's deadline counts as hung: a batch takes well under it.
+    classify_stall_ms: int = 2_000
+    # How often readiness asks Redis.
+    ready_interval_ms: int = 1_000
     # Windows of one exchange (64 x 192 tokens of stride: about 12,000 tokens); more is PROMPT_TOO_LONG.
     classify_windows_max: int = 256
     # Redis answers in well under 1 ms on a LAN; a slower one is treated as gone.

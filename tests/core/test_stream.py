@@ -197,6 +197,16 @@ def test_failed_effect_follows_on_error(on_error, passes):
         assert play.records()[0].degraded
 
 
+@pytest.mark.parametrize("on_error", list(OnError))
+def test_a_prompt_too_long_to_judge_is_refused_whatever_on_error_says(on_error):
+    play = Playbook(policy(classify(on_error=on_error)))
+    play.head()
+    play.body(b"a\n", end=True)
+    play.send(ev.EffectFailed(play.tick(), 1, FailureKind.TOO_LONG))
+    assert refusal(play).refusal.status == 413
+    assert play.records()[0].reason is Reason.PROMPT_TOO_LONG
+
+
 def budgeted(*guards, alone: bool = True) -> Playbook:
     snapshot = policy(bound(budget(), name="budget", stage=Stage.BUDGET), *guards)
     return Playbook(snapshot, alone=alone)

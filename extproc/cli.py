@@ -1,0 +1,187 @@
+"""The ``headgate`` command. Each subcommand imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from extproc.domain.errors import HeadgateError, PolicyError
+
+if TYPE_CHECKING:
+    from typing import IO, BinaryIO, TextIO
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class _Fails(click.ClickException):
+    """An error as one line on standard error; exit code 1."""
+
+    def show(self, file: IO[str] | None = None) -> None:
+        click.echo(f"headgate: {self.message}", file=file or sys.stderr)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="headgate", prog_name="headgate")
+def main() -> None:
+    """Judges, budgets and redacts LLM traffic as Envoy's external-processing filter."""
+    if not __debug__:
+        # Assertions are part of how this service fails closed.
+        raise _Fails("refusing to run under python -O")
+
+
+@main.command()
+@click.option("--policy", type=_FILE, envvar="HEADGATE_POLICY", required=True, help="Policy file (YAML).")
+@click.option(
+    "--listen",
+    envvar="HEADGATE_LISTEN",
+    default="127.0.0.1:9901",
+    show_default=True,
+    help="Where Envoy's ext_proc cluster connects: HOST:PORT or unix:PATH.",
+)
+@click.option(
+    "--redis",
+    envvar="HEADGATE_REDIS",
+    default="redis://127.0.0.1:6379/0",
+    help="Redis or Valkey that holds the budgets. [default: redis on this host]",
+)
+@click.option(
+    "--verdict-log",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="HEADGATE_VERDICT_LOG",
+    default=Path("verdicts.jsonl"),
+    show_default=True,
+    help="File that verdict records are appended to (JSONL).",
+)
+@click.option(
+    "--pepper-file",
+    type=_FILE,
+    envvar="HEADGATE_PEPPER_FILE",
+    required=True,
+    help="File with the secret that API keys are hashed with.",
+)
+@click.option(
+    "--admin",
+    envvar="HEADGATE_ADMIN",
+    default="127.0.0.1:9902",
+    show_default=True,
+    help="Where /healthz and /readyz answer.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    envvar="HEADGATE_WORKERS",
+    default=1,
+    show_default=True,
+    help="Inferences at once.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 64),
+    envvar="HEADGATE_THREADS",
+    default=1,
+    show_default=True,
+    help="Threads of one inference on a CPU.",
+)
+def serve(**options: str | int | Path) -> None:
+    """Run the filter until SIGTERM, then drain."""
+    from extproc.app import run_service
+    from extproc.settings import Settings
+
+    try:
+        run_service(Settings.from_options(options))
+    except HeadgateError as error:
+        raise _Fails(str(error)) from None
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="Play the fixed requests, print the table, and end.")
+@click.option("--json", "as_json", is_flag=True, help="With --once: print JSON and nothing else.")
+@click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".headgate"),
+    show_default=True,
+    help="Folder for the demo's environment, logs and policy.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Envoy's port. [default: a free one]"
+)
+def demo(*, once: bool, as_json: bool, state: Path, port: int) -> None:
+    """Start a real Envoy, Triton, Valkey and the filter, and stay up."""
+    from extproc.demo.command import run_demo
+
+    sys.exit(run_demo(state=state, once=once, as_json=as_json, port=port))
+
+
+@main.command()
+@click.option("--chunk", "chunk_bytes", type=click.IntRange(1), default=65_536, show_default=True)
+@click.option("--findings", type=click.File("w", encoding="utf-8"), help="Where findings go (JSONL).")
+def redact(*, chunk_bytes: int, findings: TextIO | None) -> None:
+    """Redact standard input to standard output, with the streaming code of the filter."""
+    from extproc.edge.redact_stream import redact_stdin
+
+    source: BinaryIO = sys.stdin.buffer
+    try:
+        redact_stdin(source, sys.stdout.buffer, chunk_bytes=chunk_bytes, findings=findings)
+    except HeadgateError as error:
+        raise _Fails(str(error)) from None
+
+
+@main.group()
+def key() -> None:
+    """API keys."""
+
+
+@key.command("new")
+@click.option("--pepper-file", type=_FILE, envvar="HEADGATE_PEPPER_FILE", required=True)
+@click.option("--id", "key_id", help="Name of the key in policy and records. [default: a random one]")
+def key_new(*, pepper_file: Path, key_id: str | None) -> None:
+    """Make an API key: print it once, and the lines for the policy file."""
+    from extproc.policy.keys import hash_key, new_key
+    from extproc.settings import read_pepper
+
+    try:
+        secret, random_id = new_key()
+        digest = hash_key(read_pepper(pepper_file), secret)
+    except HeadgateError as error:
+        raise _Fails(str(error)) from None
+    click.echo("The key, shown only now:", err=True)
+    click.echo(secret)
+    click.echo("\nUnder the tenant's keys in the policy file:", err=True)
+    click.echo(f"- id: {key_id or random_id}\n  hash: {digest}")
+
+
+@main.command()
+@click.option("--policy", type=_FILE, help="Show the modes of this policy. [default: the shipped one]")
+def pipeline(*, policy: Path | None) -> None:
+    """Print the guards in the order in which they run."""
+    from extproc.app import describe_pipeline
+
+    try:
+        click.echo(describe_pipeline(policy), nl=False)
+    except PolicyError as error:
+        raise _Fails(str(error)) from None
+
+
+@main.group()
+def policy() -> None:
+    """The policy file."""
+
+
+@policy.command("check")
+@click.argument("file", type=_FILE)
+def policy_check(*, file: Path) -> None:
+    """Say whether FILE is a policy that could be loaded, or where it is not and what to write."""
+    from extproc.app import check_policy
+
+    try:
+        click.echo(check_policy(file))
+    except PolicyError as error:
+        raise _Fails(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()
