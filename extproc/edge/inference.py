@@ -220,9 +220,10 @@ class InferenceService:
 
     def _work(self, worker: _Worker) -> None:
         while (job := self._take(worker)) is not None:
-            # The answer goes first: whoever waits for an idle service then finds it delivered.
-            job.settle(self._outcome(job))
+            outcome = self._outcome(job)
             with self._changed:
+                # At once, so that whoever has the answer finds the thread free, and the other way round.
+                job.settle(outcome)
                 worker.running = None
                 self._tell_if_idle()
             # An idle thread must not keep the last call's texts alive.
