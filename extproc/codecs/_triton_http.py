@@ -99,7 +99,7 @@ def error_document(message: str) -> bytes:
 def refusal_document(refusal: Refusal, request_id: str) -> bytes:
     """A refusal in Triton's error shape; it names the request unless the message already does."""
     message = refusal.message
-    if request_id and request_id not in message:
+    if request_id and "(request " not in message:
         message = f"{message} (request {request_id})"
     return error_document(message)
 

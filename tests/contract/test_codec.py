@@ -1,0 +1,201 @@
+"""What every codec keeps, shown on real Triton's own bytes: a new codec brings its golden files.
+
+A golden file is one recorded exchange: request, what a codec reads in it, answer, and its frames.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extproc.codecs import codec_for, discover
+from extproc.domain.errors import PeerError
+from extproc.domain.head import RequestHead, ResponseHead
+from extproc.domain.ports import Codec, CodecSession, RequestEdits, ResponseFrame
+from extproc.domain.verdict import Reason, Refusal
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "codecs"
+SAMPLES = {
+    f"{path.parent.name}/{path.stem}": json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted(GOLDEN.glob("*/*.json"))
+}
+REQUEST_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+REFUSAL = Refusal(
+    reason=Reason.BUDGET_EXCEEDED, status=429, message="over budget", headers=(("retry-after", "7"),)
+)
+CODECS = {codec.name: codec for codec in discover()}
+every_sample = pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
+every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+samples = st.sampled_from(list(SAMPLES.values()))
+cuts = st.lists(st.integers(0, 3_000), max_size=6)
+
+
+def head_of(sample: dict) -> RequestHead:
+    headers = {"x-request-id": (REQUEST_ID,)}
+    return RequestHead(method=sample["method"], path=sample["path"], headers=headers)
+
+
+def session_of(sample: dict) -> CodecSession:
+    codec = codec_for(discover(), head_of(sample))
+    assert codec is not None
+    return codec.open(head_of(sample))
+
+
+def pieces(body: bytes, places: list[int] | None) -> list[bytes]:
+    """The body cut at the given places; in single bytes where there are none."""
+    ends = list(range(1, len(body) + 1)) if places is None else sorted({*places, len(body)})
+    return [body[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def ask(session: CodecSession, body: bytes, places: list[int] | None = None):
+    messages = [one for chunk in pieces(body, places) for one in session.read_request(chunk, eof=False)]
+    return [*messages, *session.read_request(b"", eof=True)]
+
+
+def answer(session: CodecSession, sample: dict, places: list[int] | None = None) -> list[ResponseFrame]:
+    headers = {name: (value,) for name, value in sample["response_headers"].items()}
+    session.read_response_head(ResponseHead(status=sample["status"], headers=headers))
+    body = sample["response"].encode()
+    frames = [one for chunk in pieces(body, places) for one in session.read_response(chunk, eof=False)]
+    return [*frames, *session.read_response(b"", eof=True)]
+
+
+def same_texts(session: CodecSession, frames: list[ResponseFrame]) -> bytes:
+    return b"".join(
+        session.write_response(frame, tuple(delta.text for delta in frame.deltas)) for frame in frames
+    )
+
+
+def described(frames: list[ResponseFrame]) -> list[dict]:
+    return [
+        {
+            "deltas": [[*delta.channel, delta.text] for delta in frame.deltas],
+            "usage": list(frame.usage) if frame.usage else None,
+            "final": frame.final,
+            "error": frame.error,
+        }
+        for frame in frames
+    ]
+
+
+@every_codec
+def test_every_codec_has_recorded_exchanges(codec: Codec):
+    own = [name for name in SAMPLES if name.startswith(f"{codec.name}/")]
+    assert own
+    assert all(codec.accepts(head_of(SAMPLES[name])) for name in own)
+
+
+@every_sample
+def test_exactly_one_codec_accepts_a_request(sample):
+    assert sum(codec.accepts(head_of(sample)) for codec in CODECS.values()) == 1
+
+
+@every_sample
+def test_the_request_is_read_as_recorded(sample):
+    (message,) = ask(session_of(sample), sample["request"].encode())
+    params = message.params
+    assert sample["params"] == {
+        "model": params.model,
+        "stream": params.stream,
+        "max_output_tokens": params.max_output_tokens,
+        "choices_count": params.choices_count,
+        "sampling": dict(params.sampling),
+    }
+    assert [[segment.place, segment.text] for segment in message.segments] == sample["segments"]
+
+
+@every_sample
+def test_the_answer_is_read_as_recorded_and_passes_unchanged(sample):
+    session = session_of(sample)
+    ask(session, sample["request"].encode())
+    assert session.write_request(0, RequestEdits(ask_usage=False)).decode() == sample["request"]
+    frames = answer(session, sample)
+    assert described(frames) == sample["frames"]
+    assert same_texts(session, frames).decode() == sample["response"]
+
+
+@given(samples, cuts, cuts)
+def test_chunk_boundaries_mean_nothing(sample, request_places, answer_places):
+    cut, whole = session_of(sample), session_of(sample)
+    request = sample["request"].encode()
+    assert ask(cut, request, request_places) == ask(whole, request, [])
+    assert cut.write_request(0, RequestEdits()) == whole.write_request(0, RequestEdits())
+    frames, expected = answer(cut, sample, answer_places), answer(whole, sample, [])
+    assert frames == expected
+    assert same_texts(cut, frames) == same_texts(whole, expected)
+
+
+@given(samples, cuts)
+def test_nothing_that_a_scanner_takes_back_goes_out(sample, places):
+    session = session_of(sample)
+    ask(session, sample["request"].encode())
+    session.write_request(0, RequestEdits())
+    frames = answer(session, sample, places)
+    written = b"".join(session.write_response(frame, ("",) * len(frame.deltas)) for frame in frames)
+    for frame in frames:
+        for delta in frame.deltas:
+            assert len(delta.text) < 4 or delta.text.encode() not in written
+
+
+@given(samples, st.binary(max_size=80), st.integers(0, 400))
+def test_a_request_with_noise_in_it_raises_nothing_but_peer_error(sample, noise, at):
+    body = sample["request"].encode()
+    session = session_of(sample)
+    try:
+        for message in ask(session, body[:at] + noise + body[at:], []):
+            session.write_request(message.key, RequestEdits(cap_output_tokens=1))
+    except PeerError as error:
+        assert 400 <= error.status < 500  # noqa: PT017 - it need not raise.
+
+
+@given(samples, st.binary(max_size=80), st.integers(0, 400))
+def test_an_answer_with_noise_in_it_raises_nothing_but_peer_error(sample, noise, at):
+    session = session_of(sample)
+    ask(session, sample["request"].encode())
+    body = sample["response"].encode()
+    headers = {name: (value,) for name, value in sample["response_headers"].items()}
+    session.read_response_head(ResponseHead(status=sample["status"], headers=headers))
+    try:
+        same_texts(session, list(session.read_response(body[:at] + noise + body[at:], eof=True)))
+    except PeerError as error:
+        assert (error.reason, error.status) == (Reason.UPSTREAM_UNREADABLE, 502)  # noqa: PT017 - as above.
+
+
+@every_sample
+def test_a_refusal_parses_as_the_client_would_and_carries_the_request_id(sample):
+    wire = session_of(sample).refuse(REFUSAL)
+    message = json.loads(wire.body)["error"]
+    assert (wire.status, message) == (429, f"over budget (request {REQUEST_ID})")
+    assert dict(wire.headers) == {"content-type": "application/json", "retry-after": "7"}
+
+
+@every_sample
+def test_a_refusal_within_the_answer_is_an_event_of_it_or_impossible(sample):
+    session = session_of(sample)
+    ask(session, sample["request"].encode())
+    streamed = "event-stream" in sample["response_headers"].get("content-type", "")
+    answer(session, sample)
+    refused = session.refuse_in_answer(0, REFUSAL)
+    assert (refused is not None) == streamed
+    if refused is not None:
+        payload = refused.removeprefix(b"data: ").removesuffix(b"\n\n")
+        assert json.loads(payload) == {"error": f"over budget (request {REQUEST_ID})"}
+
+
+@every_sample
+def test_credentials_and_compression_end_at_the_gateway(sample):
+    removed = set(session_of(sample).request_head_edits().remove)
+    assert {"accept-encoding", "authorization", "x-api-key"} <= removed
+
+
+@every_sample
+def test_a_compressed_answer_is_refused(sample):
+    session = session_of(sample)
+    ask(session, sample["request"].encode())
+    with pytest.raises(PeerError) as caught:
+        session.read_response_head(ResponseHead(status=200, headers={"content-encoding": ("gzip",)}))
+    assert (caught.value.reason, caught.value.status) == (Reason.UPSTREAM_UNREADABLE, 502)
