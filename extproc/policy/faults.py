@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = re.compile(r"[A-Za-z_*][A-Za-z0-9_.*-]{0,39}|[0-9]{1,6}")
 _KEY_MARK: Final = "[key]"
+# A shorter beginning of a name tells nothing.
+_PREFIX_CHARS_MIN: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -70,6 +72,8 @@ def one_of(names: Collection[str]) -> str:
 def nearest(name: str, names: Collection[str]) -> str:
     """The name that was probably meant, or all that could be."""
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if not close and len(name) >= _PREFIX_CHARS_MIN:
+        close = [one for one in names if one.startswith(name)]
     return f"did you mean {close[0]}?" if close else one_of(names)
 
 

@@ -98,20 +98,15 @@ def parse_policy(
     """Check a policy's text. Arguments and errors as for ``load_policy``."""
     try:
         document = read_tree(text)
-        # Also refuses the lone surrogates that YAML's escapes can spell.
-        as_json = json.dumps(document.tree, ensure_ascii=False)
-        as_json.encode("utf-8")
     except TreeError as error:
         field = field_of(error.place)
         fault = Fault(line=error.line, field=field, what=error.what, instead=error.instead)
         raise policy_error(source, [fault]) from None
-    except UnicodeEncodeError:
-        raise policy_error(source, [_whole_file("it holds half a character", "write it out")]) from None
     if not isinstance(document.tree, dict):
         raise policy_error(source, [_whole_file("it holds no policy", "begin with `version: 1`")])
     model = policy_model(specs)
     try:
-        file = model.validate_json(as_json)
+        file = model.validate_json(json.dumps(document.tree))
     except ValidationError as error:
         raise policy_error(source, faults_of(error, document, model)) from None
     faults = [*_reference_faults(file, document), *_rule_faults(file, rules, document)]

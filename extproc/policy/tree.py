@@ -88,9 +88,11 @@ def read_tree(text: str) -> Document:
             builder.take(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise TreeError(mark.line + 1 if mark is not None else 1, *_NOT_YAML) from None
+        line = mark.line + 1 if mark is not None else 1
+        # libyaml sees what is missing at the end on the line after the last.
+        raise TreeError(min(line, text.count("\n") + 1), *_NOT_YAML) from None
     except (yaml.YAMLError, ValueError):
-        # Characters that YAML forbids, and escapes beyond Unicode.
+        # Characters that YAML forbids, and escapes that spell no character.
         raise TreeError(builder.line, *_NOT_YAML) from None
     return Document(tree=builder.tree, lines=builder.lines)
 
@@ -158,6 +160,8 @@ class _Builder:
             raise self._error("a tag (!name) stands here", "write the plain value")
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:
+        # Half a surrogate pair, which an escape can spell and only libyaml refuses: a ValueError.
+        event.value.encode("utf-8")
         top = self._open[-1] if self._open else None
         if top is not None and isinstance(top.value, dict) and top.key is None:
             self._key(top, top.value, event.value)

@@ -1,0 +1,98 @@
+import math
+
+import pytest
+from exchanges import exchange, guard_env, read_only, segment
+
+from extproc.domain.ports import ALLOWED, Classify, Renewed, Scores, TextScore
+from extproc.domain.segment import Origin, Role
+from extproc.domain.verdict import Action, Lane, Reason
+from extproc.guards import injection
+from extproc.guards.injection import Settings
+
+
+def build(**settings):
+    return injection.GUARD.build(Settings(**settings), guard_env())
+
+
+def scores(*values, head="injection"):
+    return Scores(
+        head=head,
+        model="model-1",
+        scores=tuple(
+            TextScore(score=value, windows=index + 1, tokens=9, start=index, end=index + 5)
+            for index, value in enumerate(values)
+        ),
+    )
+
+
+def test_every_segment_is_asked_about_in_order():
+    view = exchange("one", segment("two", 1, role=Role.TOOL, origin=Origin.TOOL_RESULT), "three")
+    assert build().needs(view) == (Classify(head="injection", texts=("one", "two", "three")),)
+
+
+def test_segments_without_text_are_not_asked_about():
+    assert build().needs(exchange("", "one", "")) == (Classify(head="injection", texts=("one",)),)
+
+
+@pytest.mark.parametrize("view", [exchange(), exchange(""), read_only("m")])
+def test_without_text_nothing_is_asked_and_nothing_refused(view):
+    assert build().needs(view) == ()
+    assert build().judge(view, ()) == ALLOWED
+
+
+def test_roles_and_origins_narrow_what_is_judged():
+    view = exchange(
+        segment("system", 0, role=Role.SYSTEM),
+        segment("user", 1),
+        segment("tool", 2, role=Role.TOOL, origin=Origin.TOOL_RESULT),
+        segment("document", 3, origin=Origin.DOCUMENT),
+    )
+    by_role = build(roles=(Role.USER, Role.TOOL))
+    assert by_role.needs(view) == (Classify(head="injection", texts=("user", "tool", "document")),)
+    by_both = build(roles=(Role.USER,), origins=(Origin.DIRECT,))
+    assert by_both.needs(view) == (Classify(head="injection", texts=("user",)),)
+
+
+@pytest.mark.parametrize("score", [0.0, 0.3, math.nextafter(0.52, 0)])
+def test_below_the_threshold_passes_with_its_score(score):
+    verdict = build().judge(exchange("hi"), (scores(score),))
+    assert (verdict.action, verdict.reason, verdict.findings) == (Action.ALLOW, Reason.CLEAN, ())
+    assert (verdict.score, verdict.threshold, verdict.detector) == (score, 0.52, "model-1")
+
+
+@pytest.mark.parametrize("score", [0.52, 0.9, 1.0])
+def test_at_the_threshold_and_above_is_refused(score):
+    verdict = build().judge(exchange("hi"), (scores(score),))
+    assert (verdict.action, verdict.reason, verdict.status) == (
+        Action.BLOCK,
+        Reason.INJECTION_DETECTED,
+        403,
+    )
+    assert (verdict.score, verdict.windows) == (score, 1)
+
+
+def test_a_score_that_is_no_number_is_refused():
+    assert build().judge(exchange("hi"), (scores(math.nan),)).action is Action.BLOCK
+
+
+def test_the_highest_segment_decides_and_each_over_the_threshold_is_located():
+    view = exchange("calm", segment("attack", 1, place="parameters.*"), "attack")
+    verdict = build(threshold=0.6).judge(view, (scores(0.1, 0.8, 0.7),))
+    assert (verdict.action, verdict.score, verdict.windows) == (Action.BLOCK, 0.8, 6)
+    assert [(one.lane, one.place, one.finding.start, one.finding.score) for one in verdict.findings] == [
+        (Lane.REQUEST, "parameters.*", 1, 0.8),
+        (Lane.REQUEST, "text_input", 2, 0.7),
+    ]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [(), (scores(0.1, 0.1),), (scores(),), (scores(0.1, head="pii"),), (Renewed(held=True),)],
+)
+def test_answers_to_another_question_never_pass(answers):
+    with pytest.raises(ValueError, match="another question"):
+        build().judge(exchange("hi"), answers)
+
+
+def test_a_classifier_that_is_gone_has_its_own_reason():
+    assert injection.GUARD.error_reason is Reason.CLASSIFIER_UNAVAILABLE

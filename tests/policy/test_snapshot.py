@@ -1,0 +1,81 @@
+import pytest
+from exchanges import fake_hash, find_digits
+
+from extproc.domain.identity import Principal
+from extproc.domain.verdict import Mode, OnError, Reason, Stage
+from extproc.policy.snapshot import build_snapshot
+
+KEYS = {name: f"hg_{name}" for name in ("one", "two", "other")}
+TEXT = f"""
+version: 1
+tenants:
+  acme:
+    policy: strict
+    keys: [{{id: one, hash: {fake_hash(KEYS["one"])}}}, {{id: two, hash: {fake_hash(KEYS["two"])}}}]
+  other:
+    policy: loose
+    keys: [{{id: one, hash: {fake_hash(KEYS["other"])}}}]
+policies:
+  strict: {{guards: {{schema: {{models: [llama, "*"]}}}}}}
+  loose:
+    guards: {{injection: {{mode: shadow, on_error: allow}}, pii: {{mode: off}}, schema: {{models: [qwen]}}}}
+  unused: {{guards: {{schema: {{models: [gemma]}}}}}}
+"""
+
+
+def scanner(watches):
+    raise NotImplementedError(watches)
+
+
+@pytest.fixture
+def snapshot(policies):
+    return build_snapshot(
+        policies.parse(TEXT), policies.specs, key_hash=fake_hash, find=find_digits, scanner=scanner
+    )
+
+
+def test_identity_runs_before_any_tenant_is_known(snapshot):
+    (identity,) = snapshot.identity
+    assert (identity.name, identity.stage, identity.mode) == ("identity", Stage.IDENTITY, Mode.ENFORCE)
+
+
+def test_keys_lead_to_their_principals(snapshot):
+    keyring = snapshot.identity[0].guard.keyring
+    assert {name: keyring[fake_hash(key)] for name, key in KEYS.items()} == {
+        "one": Principal(tenant="acme", key_id="one"),
+        "two": Principal(tenant="acme", key_id="two"),
+        "other": Principal(tenant="other", key_id="one"),
+    }
+
+
+def test_every_tenant_has_every_guard_in_order(policies, snapshot):
+    expected = [name for name in policies.specs if name != "identity"]
+    assert set(snapshot.pipelines) == {"acme", "other"}
+    for pipeline in snapshot.pipelines.values():
+        assert [bound.name for bound in pipeline] == expected
+        order = [(bound.stage, bound.name) for bound in pipeline]
+        assert order == sorted(order)
+
+
+def test_a_tenant_has_its_own_policys_modes(snapshot):
+    strict = {bound.name: bound for bound in snapshot.pipelines["acme"]}
+    loose = {bound.name: bound for bound in snapshot.pipelines["other"]}
+    assert {bound.mode for bound in strict.values()} == {Mode.ENFORCE}
+    assert (loose["injection"].mode, loose["injection"].on_error) == (Mode.SHADOW, OnError.ALLOW)
+    assert loose["pii"].mode is Mode.OFF
+    assert loose["injection"].error_reason is Reason.CLASSIFIER_UNAVAILABLE
+
+
+def test_the_names_of_models_are_those_of_all_policies(snapshot):
+    assert snapshot.known_models == frozenset({"llama", "qwen", "gemma"})
+
+
+def test_the_digest_is_the_files(policies, snapshot):
+    assert snapshot.digest == policies.parse(TEXT).digest
+
+
+def test_a_guard_without_a_section_is_an_error_and_not_a_gap(policies):
+    loaded = policies.parse(TEXT)
+    del loaded.file.policies["strict"]["injection"]
+    with pytest.raises(KeyError):
+        build_snapshot(loaded, policies.specs, key_hash=fake_hash, find=find_digits, scanner=scanner)
