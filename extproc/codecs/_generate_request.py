@@ -144,7 +144,7 @@ class _Reading:
     def outer(self, root: Object) -> None:
         """Read the members of the body, and those of ``parameters`` as if they stood beside them."""
         for member in root.members.values():
-            if member.key.value != PARAMETERS:
+            if member.name != PARAMETERS:
                 self._take(member)
                 continue
             if not isinstance(member.value, Object):
@@ -218,7 +218,7 @@ class _Reading:
 
     def _scalar(self, member: Member) -> None:
         """A request parameter that this codec has no rule for: named for the schema guard, and scanned."""
-        name, value = member.key.value, member.value
+        name, value = member.name, member.value
         if isinstance(value, (Array, Object)) or value.value is None:
             raise self._fault(member, "must be a string, a number or a boolean")
         if name in _MULTIPLIERS:
@@ -253,7 +253,7 @@ class _Reading:
             if name in _MULTIPLIERS:
                 self._count(member)
             for key in keys_of(member.value):
-                if _INNER_KEY.fullmatch(key.value) is None:
+                if _INNER_KEY.fullmatch(key) is None:
                     raise self._fault(member, "has a key that is not a name")
             self._sampling[name] = self._plain(member)
             for text in texts_of(member.value):
@@ -278,7 +278,7 @@ class _Reading:
     # --- common ----------------------------------------------------------------------------------
 
     def _name_of(self, member: Member) -> str:
-        name = member.key.value
+        name = member.name
         if name in _REFUSED or name.startswith(_REFUSED_PREFIXES):
             raise self._fault(member, "is not allowed", reason=Reason.PARAMETER_NOT_ALLOWED)
         if _NAME.fullmatch(name) is None:
@@ -306,7 +306,7 @@ class _Reading:
 
     def _fault(self, member: Member, what: str, *, reason: Reason = Reason.BODY_INVALID) -> PeerError:
         """Names a field of the schema, and of any other only its place: its name is the caller's own."""
-        name = member.key.value
+        name = member.name
         subject = name if name in _KNOWN_NAMES else "a parameter"
-        where = locate(self._located_in, member.key.start)
+        where = locate(self._located_in, member.start)
         return PeerError(reason, f"{self._prefix}{subject} {what}; at {where}")

@@ -55,7 +55,7 @@ def remove_members(target: Object, names: Collection[str]) -> list[Splice]:
     kept_end: int | None = None
     leading: tuple[int, int] | None = None
     for name, member in target.members.items():
-        start, end = member.key.start, member.value.end
+        start, end = member.start, member.value.end
         if name not in names:
             if leading is not None:
                 # Everything before the first kept member goes, its comma included.

@@ -56,6 +56,8 @@ class SseReader:
         Raises:
             PeerError: a frame exceeds its bound (UPSTREAM_UNREADABLE, status 502).
         """
+        if self._begun and not self._buffer and (plain := self._plain(chunk)) is not None:
+            return [plain]
         self._buffer += chunk
         frames: list[SseFrame] = []
         if not self._begun and not self._begin(eof=eof):
@@ -63,13 +65,27 @@ class SseReader:
         while (raw := self._next(eof=eof)) is not None:
             if len(raw) > self._frame_bytes_max:
                 raise self._too_large()
-            frames.append(_frame(raw))
+            frames.append(self._plain(raw) or _frame(raw))
         if len(self._buffer) > self._frame_bytes_max:
             raise self._too_large()
         if eof and self._buffer:
             frames.append(_frame(bytes(self._buffer))._replace(complete=False))
             self._buffer.clear()
         return frames
+
+    def _plain(self, chunk: bytes) -> SseFrame | None:
+        """The fast path: a chunk that is exactly one event of one ``data`` line, as Triton sends them."""
+        end = len(chunk) - 2
+        if (
+            chunk.startswith(_PLAIN_PREFIX)
+            and chunk.find(b"\n") == end
+            and chunk.endswith(b"\n\n")
+            and b"\r" not in chunk
+            and end + 2 <= self._frame_bytes_max
+        ):
+            start = len(_PLAIN_PREFIX)
+            return SseFrame(chunk, chunk[start:end], (start, end))
+        return None
 
     def _begin(self, *, eof: bool) -> bool:
         """Drop a byte order mark; False while it is not clear whether there is one."""
@@ -110,15 +126,6 @@ class SseReader:
 
 
 def _frame(raw: bytes) -> SseFrame:
-    if raw.startswith(_PLAIN_PREFIX) and raw.endswith(b"\n\n"):
-        end = len(raw) - 2
-        if raw.find(b"\n", 0, end) < 0 and b"\r" not in raw:
-            start = len(_PLAIN_PREFIX)
-            return SseFrame(raw, raw[start:end], (start, end))
-    return _parse(raw)
-
-
-def _parse(raw: bytes) -> SseFrame:
     data: list[tuple[int, int]] = []
     fields: list[tuple[bytes, bytes]] = []
     position = 0

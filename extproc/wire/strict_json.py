@@ -54,9 +54,10 @@ class Array(NamedTuple):
 
 
 class Member(NamedTuple):
-    """One key with its value."""
+    """One key with its value; ``start`` is the byte where the key's opening quote stands."""
 
-    key: Text
+    name: str
+    start: int
     value: Value
 
 
@@ -132,7 +133,7 @@ def texts_of(value: Value) -> Iterator[Text]:
                 pass
 
 
-def keys_of(value: Value) -> Iterator[Text]:
+def keys_of(value: Value) -> Iterator[str]:
     """Every key of every object below a value."""
     pending = [value]
     while pending:
@@ -140,9 +141,8 @@ def keys_of(value: Value) -> Iterator[Text]:
             case Array(items=items):
                 pending.extend(items)
             case Object(members=members):
-                for member in members.values():
-                    yield member.key
-                    pending.append(member.value)
+                yield from members
+                pending.extend(member.value for member in members.values())
             case _:
                 pass
 
@@ -156,6 +156,7 @@ def _read_flat(document: bytes, limits: Limits) -> Object | None:
         return None
     members: dict[str, Member] = {}
     position, separator, count = 1, b",", 0
+    chars_max = limits.json_number_chars_max
     pairs_max = (limits.json_nodes_max - 1) // 2
     for found in _FLAT_MEMBER.finditer(document, 1):
         start, end = found.span()
@@ -169,12 +170,14 @@ def _read_flat(document: bytes, limits: Limits) -> Object | None:
                 value = _text(document, value_start, value_end)
             else:
                 value = Text(raw_text.decode(), value_start, value_end)
-        elif raw_number is not None:
-            value = _number(document, value_start, value_end, limits)
-        else:
+        elif raw_number is None:
             value = Constant(_CONSTANTS[raw_constant], value_start, value_end)
-        key = Text(raw_key.decode(), start, value_start - 1)
-        members[key.value] = Member(key, value)
+        elif len(raw_number) <= chars_max and raw_number.isdigit():
+            value = Number(int(raw_number), value_start, value_end)
+        else:
+            value = _number(document, value_start, value_end, limits)
+        name = raw_key.decode()
+        members[name] = Member(name, start, value)
         position, separator, count = end, following, count + 1
         if count > pairs_max:
             return None
@@ -200,7 +203,7 @@ class _Open:
         if self.key is None:
             self.items.append(value)
         else:
-            self.members[self.key.value] = Member(self.key, value)
+            self.members[self.key.value] = Member(self.key.value, self.key.start, value)
 
     def close(self, end: int) -> Value:
         """The container, now that its end is known."""
