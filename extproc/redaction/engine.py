@@ -19,14 +19,17 @@ from extproc.domain.errors import HeadgateError
 from extproc.domain.limits import LIMITS
 from extproc.domain.verdict import Finding
 from extproc.redaction.automaton import EDGE
-from extproc.redaction.operators import REDACT, needs_value, replacement
-from extproc.redaction.rules import RuleError
+from extproc.redaction.operators import REDACT, replacement
+from extproc.redaction.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from extproc.redaction.automaton import Automaton, State
     from extproc.redaction.operators import Operator
+
+
+__all__ = ["Plan", "RuleScanner", "Scan", "ScanOverflowError", "ScannerClosedError", "redact"]
 
 
 class ScanOverflowError(HeadgateError):
@@ -59,55 +62,6 @@ class Scan:
 
 
 _NOTHING: Final = Scan("", ())
-
-
-class Plan:
-    """A rule set, the rules that count, and what takes their findings' place. Shared by scanners.
-
-    Args:
-        automaton: The rules.
-        mask: Bit set of the rules that count; see ``Automaton.mask``.
-        operators: By entity type.
-        default_operator: For entity types that ``operators`` does not name.
-
-    Raises:
-        RuleError: for an unbounded rule with an operator that needs the whole value.
-    """
-
-    __slots__ = ("automaton", "find", "mask", "operators", "others", "ready", "validated", "valued")
-
-    def __init__(
-        self,
-        automaton: Automaton,
-        *,
-        mask: int,
-        operators: Mapping[str, Operator] | None = None,
-        default_operator: Operator = REDACT,
-    ) -> None:
-        by_type = operators or {}
-        self.automaton = automaton
-        self.mask = mask
-        self.find = automaton.prefilter(mask).search
-        self.operators = [by_type.get(r.entity_type, default_operator) for r in automaton.rules]
-        self.validated = 0
-        self.valued = 0
-        # The replacement of each rule where it needs no value, and the masked rules that differ.
-        self.ready: list[str | None] = []
-        for number, (rule, operator) in enumerate(zip(automaton.rules, self.operators, strict=True)):
-            if rule.validator is not None:
-                self.validated |= 1 << number
-            if not needs_value(operator):
-                self.ready.append(replacement(operator, rule.entity_type, ""))
-                continue
-            if mask >> number & 1 and automaton.shapes[number].chars_max is None:
-                raise RuleError(rule.name, "an unbounded match cannot be masked or hashed")
-            self.valued |= 1 << number
-            self.ready.append(None)
-        bits: dict[str | None, int] = {}
-        for number, ready in enumerate(self.ready):
-            if ready is not None:
-                bits[ready] = bits.get(ready, 0) | 1 << number
-        self.others = [mask & ~bits.get(ready, 0) for ready in self.ready]
 
 
 class _Thread:
@@ -144,7 +98,7 @@ class _Decided:
 class RuleScanner:
     """Scans one channel. Not safe for use from several threads at once."""
 
-    __slots__ = ("_base", "_before", "_closed", "_kept", "_plan", "_released", "_sent", "_threads")
+    __slots__ = ("_base", "_closed", "_kept", "_plan", "_released", "_sent", "_threads")
 
     def __init__(
         self,
@@ -162,7 +116,6 @@ class RuleScanner:
         # the left boundary of what comes. Everything before _released is decided and gone.
         self._kept = ""
         self._base = 0
-        self._before = EDGE
         self._released = 0
         self._sent = False  # whether the first thread's replacement has gone out
         self._threads: list[_Thread] = []

@@ -32,7 +32,7 @@ class _Step:
     """One character of a set, or a run of them that can only end where the next step begins."""
 
     chars: CharSet
-    run: str = ""  # "", "++" or "*+"
+    run: str = ""  # a possessive repeat; bounded, so that no text makes it quadratic
 
 
 _Path: TypeAlias = tuple[_Step, ...]
@@ -42,13 +42,21 @@ def prefilter(parts: Sequence[tuple[Boundary, Node]]) -> re.Pattern[str]:
     """One expression for bodies with their left boundaries; it never matches where there are none."""
     by_boundary: dict[Boundary, set[_Path]] = {}
     for boundary, node in parts:
-        coarse = boundary
-        if cs.union(cs.WORD, EXCLUDED.get(boundary, ())) == EXCLUDED.get(boundary):
-            # Stricter ones are asked for as the word boundary they contain, all in one group.
-            coarse = Boundary.NOT_WORD
-        by_boundary.setdefault(coarse, set()).update(_paths([node], DEPTH))
+        for path in _paths([node], DEPTH):
+            by_boundary.setdefault(_coarse(boundary, path), set()).add(path)
     groups = [_left(boundary) + _source(paths) for boundary, paths in sorted(by_boundary.items())]
     return re.compile("|".join(groups) if groups else r"(?!)")
+
+
+def _coarse(boundary: Boundary, path: _Path) -> Boundary:
+    """Stricter boundaries are asked for as the word boundary in them, all in one group.
+
+    Not so where a run comes first: it must not be tried again at each of its characters.
+    """
+    excluded = EXCLUDED.get(boundary, ())
+    if path and path[0].run:
+        return boundary
+    return Boundary.NOT_WORD if cs.union(cs.WORD, excluded) == excluded else boundary
 
 
 def _left(boundary: Boundary) -> str:
@@ -80,12 +88,13 @@ def _repeat(part: Node, low: int, high: int | None, rest: list[Node], depth: int
     following = pattern.Sequence(tuple(rest))
     if (
         isinstance(part, pattern.Chars)
-        and high != 1
-        and (high is None or low < high)
+        and high is not None
+        and high > max(low, 1)
         and not pattern.nullable(following)
         and cs.disjoint(part.chars, pattern.first(following))
     ):
-        step = _Step(part.chars, "++" if low else "*+")
+        # What is alive may have fewer than ``low`` of them yet.
+        step = _Step(part.chars, f"{{{min(low, 1)},{high}}}+")
         return {(step, *path) for path in _paths(rest, depth - 1)}
     if low:
         fewer = pattern.Repeat(part, low - 1, None if high is None else high - 1)

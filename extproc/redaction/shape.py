@@ -56,7 +56,7 @@ def shape(rule: Rule) -> Shape:
     decided_late = rule.validator is not None or rule.right is not Boundary.NONE
     hold = longest if decided_late else _longest_undecided(moves, written.last)
     if hold is None or hold > LIMITS.rule_hold_chars_max:
-        raise RuleError(rule.name, f"could hold back more than {LIMITS.rule_hold_chars_max} chars")
+        raise RuleError(rule.name, f"must accept or die within {LIMITS.rule_hold_chars_max} chars")
     return Shape(node, written, longest, hold, len(moves))
 
 

@@ -37,7 +37,9 @@ RULES: Final[tuple[Rule, ...]] = (
         name="card",
         entity_type="CREDIT_CARD",
         pack="pii",
-        body=r"[1-6](?:[ \-]?\d){12,18}",
+        # 13 to 19 digits, whole or in the groups that are printed: 4-4-4-4, 4-4-4-4-3, 4-6-5, 4-6-4.
+        body=r"[1-6]\d{3}(?:[ \-]?\d{4}[ \-]?\d{4}[ \-]?\d{1,4}(?:[ \-]?\d{1,3})?"
+        r"|[ \-]?\d{6}[ \-]?\d{4,5})",
         left=Boundary.NOT_DASHED,
         validator=validators.card,
         matches=("4111111111111111", "4012-8888-8888-1881", "5555 5555 5555 4444", "371449635398431"),
@@ -138,10 +140,11 @@ RULES: Final[tuple[Rule, ...]] = (
         name="ipv6",
         entity_type="IP_ADDRESS",
         pack="pii",
-        body=rf"(?:{_HEX4}|:)(?::(?:{_HEX4})?){{1,7}}(?::|{_OCTET}(?:\.{_OCTET}){{3}})?",
+        body=rf"(?:{_HEX4}|:)(?::(?:{_HEX4})?){{1,7}}(?::|{_OCTET}(?:\.{_OCTET}){{3}})?"
+        r"(?:%[A-Za-z0-9]{1,15})?(?:/\d{1,3})?",
         validator=validators.ipv6,
         score=0.6,
-        matches=("2001:db8::8a2e:370:7334", "::1", "fe80::1", "2345:425:2CA1:0:0:567:5673:23b5"),
+        matches=("2001:db8::8a2e:370:7334", "::1", "fe80::1", "2345:425:2CA1::23b5", "fe80::1%eth0/64"),
         rejects=("12:30:45", "::", "std::vector", "684D:1111:222:3333:4444:5555:77", "add::bad"),
     ),
     Rule(

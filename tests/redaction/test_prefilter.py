@@ -1,0 +1,71 @@
+"""The prefilter may say yes too often, and never no too soon."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from redaction_texts import documents
+
+from extproc.redaction.automaton import EDGE
+from extproc.redaction.packs import default_automaton
+from extproc.redaction.pattern import parse
+from extproc.redaction.prefilter import prefilter
+from extproc.redaction.rules import Boundary
+
+AUTOMATON = default_automaton()
+
+
+def could_begin(text, start, mask):
+    """By the automaton: whether a rule accepts from ``start`` or is alive at the end of the text."""
+    classes = AUTOMATON.classes
+    before = classes[text[start - 1]] if start else EDGE
+    state = AUTOMATON.start(before, classes[text[start]])
+    for char in text[start + 1 :]:
+        taken = classes[char]
+        if any(mask >> rule & 1 for rule in (*state.accepts, *state.before(taken))):
+            return True
+        state = state[taken]
+    return bool(state.live & mask) or any(mask >> rule & 1 for rule in state.accepts)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [AUTOMATON.mask(), AUTOMATON.mask(packs=["pii"]), AUTOMATON.mask(["EMAIL_ADDRESS"])],
+)
+@given(text=documents)
+@settings(max_examples=200, deadline=None)
+def test_wherever_a_thread_matters_the_prefilter_matches(mask, text):
+    matched = AUTOMATON.prefilter(mask).match
+    assert [
+        start
+        for start in range(len(text))
+        if could_begin(text, start, mask) and matched(text, start) is None
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "left", "text", "expected"),
+    [
+        ("abc", Boundary.NONE, "xxabc", 2),
+        ("abc", Boundary.NONE, "xxab", 2),
+        ("abc", Boundary.NONE, "xxabd", None),
+        ("abc", Boundary.NOT_WORD, "xabc", None),
+        ("abc", Boundary.WORD, "xabc .abc", 6),
+        ("a{2,4}b", Boundary.NONE, "aac", None),
+        ("a{2,4}b", Boundary.NONE, "ca", 1),
+        ("a?b", Boundary.NONE, "cab", 1),
+        ("[ab]{1,3}b", Boundary.NONE, "cab", 1),
+    ],
+)
+def test_where_a_body_could_begin(body, left, text, expected):
+    found = prefilter([(left, parse(body))]).search(text)
+    assert expected == (None if found is None else found.start())
+
+
+def test_no_rules_begin_nowhere():
+    assert prefilter([]).search("anything") is None
+
+
+def test_prose_is_mostly_skipped():
+    text = "The quick brown fox jumps over the lazy dog while nobody watches it. " * 20
+    assert len(AUTOMATON.prefilter(AUTOMATON.mask()).findall(text)) == 0

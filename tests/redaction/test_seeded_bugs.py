@@ -1,0 +1,201 @@
+"""Bugs put into the engine's source on purpose: the checks of this folder have to notice each."""
+
+from __future__ import annotations
+
+import random
+import sys
+import types
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+import redaction_oracle as oracle
+from redaction_texts import EXAMPLES, split
+
+from extproc.redaction import automaton as automaton_module
+from extproc.redaction import engine as engine_module
+from extproc.redaction import prefilter as prefilter_module
+from extproc.redaction import shape as shape_module
+from extproc.redaction import validators
+from extproc.redaction.packs import ALL_RULES
+from extproc.redaction.rules import Boundary, Rule, RuleError
+
+MODULES = {
+    "engine": engine_module,
+    "automaton": automaton_module,
+    "prefilter": prefilter_module,
+}
+
+BUGS = {
+    "a right boundary is ignored": (
+        "automaton",
+        "return boundary not in self.classes.excluded[beside]",
+        "return True",
+    ),
+    "a word boundary is turned round": (
+        "automaton",
+        "return inside_word != self.classes.word[beside]",
+        "return inside_word == self.classes.word[beside]",
+    ),
+    "the end of the text is not a boundary": (
+        "engine",
+        "for rule in thread.state.before(EDGE):",
+        "for rule in ():",
+    ),
+    "ties go to the last rule": ("engine", "thread.rule < rule)", "thread.rule > rule)"),
+    "validators are not asked": ("engine", "if validator is not None and not", "if False and not"),
+    "the shortest match wins": ("engine", "if end < thread.end or", "if thread.end >= 0 or"),
+    "the mask does not count for acceptance": ("engine", ".mask >> rule & 1:", ".mask >> rule & 0:"),
+    "a late boundary is taken one too far": (
+        "engine",
+        "self._accept(thread, rule, at, buffer)",
+        "self._accept(thread, rule, at + 1, buffer)",
+    ),
+    "the held tail is one short": (
+        "engine",
+        "keep = decided = oldest.start",
+        "keep = oldest.start; decided = oldest.start + 1",
+    ),
+    "a replacement is certain too soon": (
+        "engine",
+        "if not self._sent and not live & plan.others[oldest.rule]:",
+        "if not self._sent:",
+    ),
+    "text that a validator needs is let go": (
+        "engine",
+        "if not (live & (plan.validated | plan.valued) or",
+        "if not (",
+    ),
+    "starts within a match live on": ("engine", "if thread.start >= oldest.end and", "if"),
+    "a start directly after a match is lost": (
+        "engine",
+        "if thread.start >= oldest.end and",
+        "if thread.start > oldest.end and",
+    ),
+    "a start is lost while another lives": (
+        "engine",
+        "if begin == at and not (threads and threads[0].end > at + base):",
+        "if begin == at and not threads:",
+    ),
+    "the neighbour before is forgotten": (
+        "engine",
+        "before = automaton.classes[buffer[at - 1]] if at else EDGE",
+        "before = EDGE",
+    ),
+    "pending matches do not keep a thread alive": (
+        "automaton",
+        "live | set(self.pending)",
+        "live",
+    ),
+    "the prefilter wants more than the chunk has": ("prefilter", r"(?:\Z|", "(?:"),
+    "the prefilter takes runs too short": (
+        "prefilter",
+        "{{{min(low, 1)},{high}}}+",
+        "{{{min(low, 1)},{max(low, 1)}}}+",
+    ),
+    "classes forget what a set holds": (
+        "automaton",
+        "key = (self._in_sets[at], word, self._violates[at])",
+        "key = (self._in_sets[at - 1], word, self._violates[at])",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    rules: tuple[Rule, ...]
+    chunks: tuple[str, ...]
+    expected: str
+
+
+def toy_body(chance: random.Random, depth: int = 0) -> str:
+    atom = chance.choice(["a", "b", "1", "-", "[ab]", r"\d", "[^a]", "[b1-]", "a", "1"])
+    if depth > 2 or chance.random() < 0.4:
+        return atom
+    inner = [toy_body(chance, depth + 1) for _ in range(chance.randint(2, 3))]
+    match chance.randint(0, 3):
+        case 0:
+            return f"(?:{'|'.join(inner)})"
+        case 1:
+            return f"(?:{inner[0]}){chance.choice(['?', '+', '{1,3}', '{2}'])}{inner[1]}"
+        case 2:
+            return inner[0] + f"{atom}{{1,3}}" + inner[1]
+        case _:
+            return "".join(inner)
+
+
+def toy_case(chance: random.Random) -> Case | None:
+    rules = tuple(
+        Rule(
+            name=f"r{number}",
+            entity_type=f"R{number}",
+            pack="t",
+            body=toy_body(chance),
+            left=chance.choice(list(Boundary)),
+            right=chance.choice(list(Boundary)),
+            validator=chance.choice([None, None, None, validators.luhn]),
+        )
+        for number in range(chance.randint(1, 3))
+    )
+    try:
+        for rule in rules:
+            shape_module.shape(rule)
+    except RuleError:
+        return None
+    text = "".join(chance.choice("aab-11_ é2") for _ in range(chance.randint(1, 16)))
+    cuts = [chance.randint(0, len(text)) for _ in range(chance.randint(0, 6))]
+    return Case(rules, tuple(split(text, cuts)), oracle.redact(text, list(rules)))
+
+
+@cache
+def cases() -> list[Case]:
+    chance = random.Random(7)
+    toys = [case for case in (toy_case(chance) for _ in range(1200)) if case is not None]
+    shipped = []
+    for _ in range(80):
+        text = "".join(chance.choice(EXAMPLES) + chance.choice([" ", "1", ""]) for _ in range(2))
+        cuts = [chance.randint(0, len(text)) for _ in range(4)]
+        expected = oracle.redact(text, list(ALL_RULES))
+        shipped.append(Case(tuple(ALL_RULES), tuple(split(text, cuts)), expected))
+    return [*toys, *shipped]
+
+
+def load(name: str, old: str = "", new: str = "") -> types.ModuleType:
+    """A module of the engine anew, with one change to its source."""
+    original = MODULES[name]
+    source = Path(str(original.__file__)).read_text(encoding="utf-8")
+    assert not old or old in source, "the seeded bug's place has moved"
+    module = types.ModuleType(f"seeded_{name}")
+    sys.modules[module.__name__] = module
+    exec(compile(source.replace(old, new), module.__name__, "exec"), module.__dict__)  # noqa: S102
+    return module
+
+
+def differing(engine: types.ModuleType, automaton: types.ModuleType) -> bool:
+    """Whether any case comes out other than the oracle says, or fails."""
+    for case in cases():
+        compiled = automaton.compile_rules(case.rules)
+        scanner = engine.RuleScanner(compiled, mask=compiled.mask())
+        try:
+            pieces = [scanner.feed(chunk).released for chunk in case.chunks]
+            pieces.append(scanner.feed("", eof=True).released)
+        except Exception:  # noqa: BLE001  a crash is noticed as well
+            return True
+        if "".join(pieces) != case.expected:
+            return True
+    return False
+
+
+def test_without_a_bug_nothing_differs():
+    assert not differing(load("engine"), load("automaton"))
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_seeded_bug_is_noticed(bug):
+    name, old, new = BUGS[bug]
+    changed = load(name, old, new)
+    automaton = changed if name == "automaton" else load("automaton")
+    if name == "prefilter":
+        automaton.prefilter = changed.prefilter
+    assert differing(changed if name == "engine" else load("engine"), automaton)
