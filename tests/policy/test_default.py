@@ -1,0 +1,57 @@
+"""The shipped policy files: what a new operator begins with, and the demo's."""
+
+import dataclasses
+from importlib.resources import files
+from string import Template
+
+import pytest
+import yaml
+
+from extproc.domain.verdict import Mode, OnError
+from extproc.guards import guard_specs
+from extproc.policy.loading import _canonical
+
+DEFAULT = (files("extproc.policy") / "default.yaml").read_text(encoding="utf-8")
+DEMO = (files("extproc.demo") / "policy.yaml").read_text(encoding="utf-8")
+WRITTEN = yaml.safe_load(DEFAULT)
+SPECS = guard_specs()
+HASHES = {"ACME_HASH": "0a" * 32, "TINY_HASH": "0b" * 32}
+
+
+def written(name):
+    guards = WRITTEN["policies"]["default"]["guards"]
+    return guards[name] if name in guards else {**WRITTEN[name], "mode": "enforce", "on_error": "block"}
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_every_setting_is_written_out_with_its_default(name):
+    fields = {one.name for one in dataclasses.fields(SPECS[name].settings)}
+    assert set(written(name)) == fields | {"mode", "on_error"}
+
+
+def test_what_is_written_out_is_what_runs_when_it_is_left_out(policies):
+    sections = policies.parse(DEFAULT).file.policies["default"]
+    assert list(sections) == list(WRITTEN["policies"]["default"]["guards"])
+    for name, section in sections.items():
+        assert (section.mode, section.on_error) == (Mode.ENFORCE, OnError.BLOCK)
+        assert _canonical(section.settings) == _canonical(SPECS[name].settings())
+
+
+def test_nobody_may_call_and_nothing_may_be_asked_until_an_operator_says_so(policies):
+    file = policies.parse(DEFAULT).file
+    assert file.tenants == {}
+    assert file.policies["default"]["schema"].settings.models == ()
+
+
+def test_the_demos_policy_checks_once_its_keys_are_filled_in(policies):
+    loaded = policies.parse(Template(DEMO).substitute(HASHES))
+    assert {tenant.keys[0].hash for tenant in loaded.file.tenants.values()} == set(HASHES.values())
+    assert all(
+        section.mode is Mode.ENFORCE
+        for policy in loaded.file.policies.values()
+        for section in policy.values()
+    )
+
+
+def test_the_demos_policy_without_keys_does_not_check_and_says_where(policies):
+    assert "tenants.acme.keys[0].hash: is not a key's hash" in policies.faults(DEMO)
