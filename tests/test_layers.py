@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "pb": {"pb"},
     "edge": {"domain", "policy", "wire", "redaction", "core", "codecs", "guards", "pb", "edge"},
 }
-BANNED = {"grpc", "redis", "asyncio", "time", "random", "socket", "os", "threading", "subprocess", "onnxruntime"}
+BANNED = {"grpc", "redis", "asyncio", "time", "random", "socket", "os", "threading", "onnxruntime"}
 
 
 def modules(package: str) -> list[Path]:
