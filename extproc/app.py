@@ -131,7 +131,7 @@ class Service:
         self._inference = InferenceService(
             {"injection": classifier},
             InferenceBounds(
-                workers=settings.workers,
+                workers=settings.inferences,
                 queue_texts_max=LIMITS.classify_queue_max,
                 windows_max=LIMITS.classify_windows_max,
                 stall_ms=LIMITS.classify_stall_ms,

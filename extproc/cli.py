@@ -11,7 +11,7 @@ import click
 from extproc.domain.errors import HeadgateError, PolicyError
 
 if TYPE_CHECKING:
-    from typing import IO, BinaryIO, TextIO
+    from typing import IO, TextIO
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -45,7 +45,8 @@ def main() -> None:
     "--redis",
     envvar="HEADGATE_REDIS",
     default="redis://127.0.0.1:6379/0",
-    help="Redis or Valkey that holds the budgets. [default: redis on this host]",
+    help="URL of the Redis or Valkey that holds the budgets; file:PATH reads it from a file, which keeps a "
+    "password out of the process list. [default: redis on this host]",
 )
 @click.option(
     "--verdict-log",
@@ -70,9 +71,9 @@ def main() -> None:
     help="Where /healthz and /readyz answer.",
 )
 @click.option(
-    "--workers",
+    "--inferences",
     type=click.IntRange(1, 64),
-    envvar="HEADGATE_WORKERS",
+    envvar="HEADGATE_INFERENCES",
     default=1,
     show_default=True,
     help="Inferences at once.",
@@ -117,17 +118,36 @@ def demo(*, once: bool, as_json: bool, state: Path, port: int) -> None:
 
 
 @main.command()
-@click.option("--chunk", "chunk_bytes", type=click.IntRange(1), default=65_536, show_default=True)
+@click.option(
+    "--chunk",
+    "chunk_bytes",
+    type=click.IntRange(1),
+    default=65_536,
+    show_default=True,
+    help="Read at most this many bytes at a time. The output does not depend on it.",
+)
 @click.option("--findings", type=click.File("w", encoding="utf-8"), help="Where findings go (JSONL).")
 def redact(*, chunk_bytes: int, findings: TextIO | None) -> None:
     """Redact standard input to standard output, with the streaming code of the filter."""
-    from extproc.edge.redact_stream import redact_stdin
+    from extproc.domain.ports import RuleWatch
+    from extproc.edge.redact_stream import redact_stream
+    from extproc.redaction.packs import default_automaton
+    from extproc.redaction.watches import Redactor
 
-    source: BinaryIO = sys.stdin.buffer
+    redactor = Redactor(default_automaton(), hash_key=b"")
+    watches = [RuleWatch(pack=pack, entity_types=frozenset()) for pack in ("pii", "secrets")]
+    # Unbuffered, so that what can be released is released while the input pauses.
+    source = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
     try:
-        redact_stdin(source, sys.stdout.buffer, chunk_bytes=chunk_bytes, findings=findings)
+        summary = redact_stream(
+            source, sys.stdout.buffer, scanner=redactor(watches), chunk_bytes=chunk_bytes, findings=findings
+        )
     except HeadgateError as error:
         raise _Fails(str(error)) from None
+    finally:
+        sys.stdout.buffer.flush()
+    found = ", ".join(f"{count} {name}" for name, count in sorted(summary.found.items()))
+    click.echo(f"headgate: {summary.chars_read} characters, {found or 'nothing found'}", err=True)
 
 
 @main.group()

@@ -62,7 +62,7 @@ class Settings(BaseModel):
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """Threads of one inference on a CPU. More shorten one answer and take cores from the event loop."""
 
-    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    inferences: Annotated[int, Field(ge=1, le=64)] = 1
     """Inferences at once, each with ``threads`` threads."""
 
     @classmethod
