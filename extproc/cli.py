@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,7 +138,7 @@ def redact(*, chunk_bytes: int, findings: TextIO | None) -> None:
     redactor = Redactor(default_automaton(), hash_key=b"")
     watches = [RuleWatch(pack=pack, entity_types=frozenset()) for pack in ("pii", "secrets")]
     # Unbuffered, so that what can be released is released while the input pauses.
-    source = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
+    source = FileIO(sys.stdin.fileno(), closefd=False)
     try:
         summary = redact_stream(
             source, sys.stdout.buffer, scanner=redactor(watches), chunk_bytes=chunk_bytes, findings=findings

@@ -30,7 +30,7 @@ def test_defaults_are_on_loopback():
     assert settings.admin == "127.0.0.1:9902"
     assert settings.redis_url() == "redis://127.0.0.1:6379/0"
     assert settings.verdict_log == Path("verdicts.jsonl")
-    assert (settings.threads, settings.workers) == (1, 1)
+    assert (settings.threads, settings.inferences) == (1, 1)
 
 
 def test_an_option_that_is_none_is_not_given():
