@@ -89,10 +89,10 @@ def test_spans_lead_back_to_the_text(windower, text):
 
 def test_a_windows_span_is_the_text_of_its_tokens(windower):
     # Words of one token each: a window that begins inside a word would not read the same alone.
-    words = random.Random(3).choices(["garden", "Apple", "water", "train", "東", "&", "\t"], k=900)
+    words = random.Random(3).choices(["garden", "Apple", "water", "train", "東", "&", "\t"], k=8_000)
     text = " ".join(words)
     cut = windower.cut(text)
-    assert len(cut.windows) > 3
+    assert cut.windows[-1].start > PIECE_CHARS
     for window in cut.windows:
         (again,) = windower.cut(text[window.start : window.end]).windows
         assert again.ids.tolist() == window.ids.tolist()

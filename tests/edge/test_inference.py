@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 import threading
 from contextlib import asynccontextmanager
 
@@ -250,6 +252,7 @@ def test_texts_beyond_the_queue_are_shed_at_once_and_places_come_back():
             await asyncio.sleep(0)
             model.go.release(3)
             await asyncio.gather(running, waiting, last)
+            assert inference._waiting_texts == 0
         assert model.ran == [("runs",), ("a", "b"), ("f",)]
 
     asyncio.run(scenario())
@@ -372,3 +375,38 @@ def test_a_late_answer_for_a_loop_that_is_gone_is_dropped():
         return answer
 
     assert isinstance(asyncio.run(afterwards()), Scores)
+
+
+HUNG = """
+import asyncio, threading
+from extproc.domain.errors import DependencyError
+from extproc.domain.ports import Classify
+from extproc.edge.inference import InferenceBounds, InferenceService
+
+class Hung:
+    model_id = "hung"
+    started = threading.Event()
+    def score(self, texts, *, windows_max, proceed):
+        self.started.set()
+        threading.Event().wait()
+
+async def main():
+    bounds = InferenceBounds(workers=1, queue_texts_max=8, windows_max=16, stall_ms=500)
+    inference = InferenceService({"injection": Hung()}, bounds)
+    call = asyncio.ensure_future(inference.classify(Classify(head="injection", texts=("x",)), deadline_ms=60_000))
+    await asyncio.to_thread(Hung.started.wait)
+    await inference.close(drain_ms=1)
+    try:
+        await call
+    except DependencyError as error:
+        print(error)
+
+asyncio.run(main())
+"""
+
+
+def test_a_thread_that_hangs_does_not_keep_the_process():
+    ended = subprocess.run(  # noqa: S603 - our own program.
+        [sys.executable, "-c", HUNG], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stdout == "classifier: unavailable\n"
