@@ -393,7 +393,8 @@ class Hung:
 async def main():
     bounds = InferenceBounds(workers=1, queue_texts_max=8, windows_max=16, stall_ms=500)
     inference = InferenceService({"injection": Hung()}, bounds)
-    call = asyncio.ensure_future(inference.classify(Classify(head="injection", texts=("x",)), deadline_ms=60_000))
+    effect = Classify(head="injection", texts=("x",))
+    call = asyncio.ensure_future(inference.classify(effect, deadline_ms=60_000))
     await asyncio.to_thread(Hung.started.wait)
     await inference.close(drain_ms=1)
     try:
