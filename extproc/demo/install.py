@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import venv
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from extproc.demo import triton_env
@@ -15,8 +18,7 @@ from extproc.demo.assets import asset
 from extproc.demo.process import tail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 LOCK: Final = "requirements/triton.lock"
 _STAMP: Final = "headgate-lock.sha256"
@@ -47,19 +49,49 @@ def install_triton(state: Path, told: Callable[[str], None] = lambda _line: None
     """
     environment = triton_environment(state)
     lock = asset(LOCK)
+    with _alone(state, told):
+        _install(environment, lock, told)
+    return environment
+
+
+def main() -> None:
+    """Make the environment in the folder that the demo and the tests use, from a shell."""
+    try:
+        install_triton(Path(".headgate"), lambda step: print(f"  {step}", file=sys.stderr, flush=True))  # noqa: T201 - a command.
+    except InstallFailed as error:
+        sys.exit(f"headgate: {error}")
+
+
+@contextmanager
+def _alone(state: Path, told: Callable[[str], None]) -> Iterator[None]:
+    """One installation at a time per folder: a second one waits for the first and finds it done."""
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "install.lock").open("w") as guard:
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            told("waiting for another installation")
+            fcntl.flock(guard, fcntl.LOCK_EX)
+        yield
+
+
+def _install(environment: Path, lock: Path, told: Callable[[str], None]) -> None:
     digest = _digest(lock)
     stamp = environment / _STAMP
     if stamp.is_file() and stamp.read_text() == digest and triton_env.is_installed(environment):
-        return environment
+        return
     _check_machine()
     stamp.unlink(missing_ok=True)
     told("making Triton's environment")
     _make_environment(environment)
     _install_packages(environment, lock, told)
     told("laying Triton's Python backend out")
-    triton_env.lay_out_backend(environment)
+    try:
+        triton_env.lay_out_backend(environment)
+    except FileNotFoundError:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise InstallFailed(f"Triton's wheel has no stub for Python {version}; use Python 3.11") from None
     stamp.write_text(digest)
-    return environment
 
 
 def _digest(lock: Path) -> str:
@@ -131,3 +163,7 @@ def _step(line: str) -> str:
             return "installing Triton's packages"
         case _:
             return ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+# Everything a newcomer needs. Each environment is made once, from a hash-pinned lock, and kept until its
+# lock changes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.headgate-installed
+
+# Written for people; pip's own settings (an index of your own, say) come from its usual places.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo play test check format types unit e2e lock clean
+
+help: ## Show this
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done
+
+demo: $(STAMP) ## Run the filter between a real Envoy and a real Triton, and stay up
+	@$(BIN)/headgate demo
+
+play: $(STAMP) ## Send a fixed set of requests through it and print what became of each
+	@$(BIN)/headgate demo --once
+
+test: check unit e2e ## Formatting, types, unit, property and end-to-end tests
+
+check: format types
+
+format: $(STAMP)
+	@echo '== formatting and lint'
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+
+types: $(STAMP)
+	@echo '== types'
+	@$(BIN)/mypy --no-error-summary extproc classifiers tests/support
+
+unit: $(STAMP)
+	@echo '== unit and property tests'
+	@$(BIN)/python -m pytest -q -m 'not e2e and not gpu'
+
+e2e: $(STAMP)
+	@echo '== end-to-end tests: a real Envoy, Triton and Valkey'
+	@$(BIN)/python -m extproc.demo.install
+	@$(BIN)/python -m pytest -q -m 'e2e and not gpu'
+
+$(STAMP): requirements/dev.lock pyproject.toml requirements/make-env
+	@requirements/make-env $(VENV) requirements/dev.lock
+	@touch $@
+
+lock: ## Write the hash-pinned locks anew (UPGRADE=1: with the newest versions)
+	@requirements/make-locks $(if $(UPGRADE),--upgrade)
+
+clean: ## Remove the environments and whatever the demo and the tests wrote
+	@rm -rf $(VENV) .headgate .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	@find extproc classifiers proto tests -name __pycache__ -prune -exec rm -rf {} +
