@@ -14,8 +14,7 @@ held against the old window and is charged to the new one. A lease that runs out
 the moment it did, in that window; a settlement that comes later gives back there what was too much. A
 settlement without a reservation (Redis lost it, or it never arrived) is charged once.
 
-Redis needs 6.2 or later, or Valkey; as an ACL: ``+eval +evalsha +script|load +hello +client|setinfo +time
-+hgetall +hget +hset +hdel +zrangebyscore +zadd +zrem +pexpire ~headgate:*``. Its eviction policy must
+Redis 6.2 or later, or Valkey; a user of its own needs no more than ``ACL_RIGHTS``. The eviction policy must
 be ``noeviction``: an evicted account is a forgotten budget.
 
 When Redis is gone every call raises DependencyError, and the guard's ``on_error`` decides: refuse, by
@@ -28,7 +27,7 @@ import asyncio
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -46,6 +45,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from extproc.domain.identity import Reservation
+
+ACL_RIGHTS: Final = (
+    "~headgate:* +eval +evalsha +script|load +client|setinfo +time "
+    "+hgetall +hget +hset +hdel +zrangebyscore +zadd +zrem +pexpire"
+)
+"""What the ledger's user must be allowed, in the words of ACL SETUSER."""
 
 _RESERVED_NUMBERS = 5
 _SETTLED_NUMBERS = 2
@@ -140,7 +145,10 @@ class Ledger:
 
         Raises:
             DependencyError: Redis did not answer, or the reservation was closed before.
+            ValueError: it has no limits.
         """
+        if not reservation.limits:
+            raise ValueError("a reservation needs a limit")
         numbers = await self._run(
             "reserve",
             self._scripts.reserve,

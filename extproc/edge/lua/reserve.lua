@@ -39,6 +39,7 @@ reap(account)
 
 local kind, held = find(account, id)
 if kind and not (kind == 'open' and held == tokens) then
+  save(account, lease)
   return redis.error_reply('HGCLOSED the reservation was closed before, or holds another amount')
 end
 
