@@ -33,16 +33,18 @@ class Limits:
     reply_piece_bytes_max: int = 62_000
     # A client that dribbles its body is cut here.
     request_body_deadline_ms: int = 30_000
-    # The classifier's answer must come within this; 10 windows of 256 tokens take about 150 ms on one core.
-    classify_deadline_ms: int = 2_000
+    # The classifier's answer must come within this. It must exceed what classify_windows_max takes on the
+    # slowest machine that is meant to serve (16 to 32 ms a window of 256 tokens on one core): otherwise a
+    # long prompt could force a deadline, which ``on_error: allow`` lets pass.
+    classify_deadline_ms: int = 5_000
     # Texts waiting for the classifier before further ones are shed.
     classify_queue_max: int = 256
     # A thread still busy this long after its call's deadline counts as hung: a batch takes well under it.
     classify_stall_ms: int = 2_000
     # How often readiness asks Redis.
     ready_interval_ms: int = 1_000
-    # Windows of one exchange (64 x 192 tokens of stride: about 12,000 tokens); more is PROMPT_TOO_LONG.
-    classify_windows_max: int = 256
+    # Windows of one exchange (128 x 192 tokens of stride: about 24,000 tokens); more is PROMPT_TOO_LONG.
+    classify_windows_max: int = 128
     # Redis answers in well under 1 ms on a LAN; a slower one is treated as gone.
     ledger_deadline_ms: int = 250
     # A settlement is retried this often before the lease takes over and charges in full.

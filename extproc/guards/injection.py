@@ -63,8 +63,8 @@ class Injection:
         if not segments:
             return ALLOWED
         scores = _scores(answers, len(segments))
-        # Written so that NaN is refused.
-        over = [pair for pair in zip(segments, scores.scores, strict=True) if not self._passes(pair[1])]
+        pairs = zip(segments, scores.scores, strict=True)
+        over = [(segment, score) for segment, score in pairs if not self._passes(segment, score)]
         found = bool(over)
         return Verdict(
             action=Action.BLOCK if found else Action.ALLOW,
@@ -96,8 +96,14 @@ class Injection:
             and (not origins or segment.origin in origins)
         )
 
-    def _passes(self, score: TextScore) -> bool:
-        return score.score < self.settings.threshold
+    def _passes(self, segment: Segment, score: TextScore) -> bool:
+        """Whether the text was seen, and is harmless. Written so that a score of NaN is refused.
+
+        Text of which the model sees no token although it is not blank is made of invisible characters:
+        what cannot be judged may still be read by the served model (tag characters spell ASCII).
+        """
+        unseen = score.tokens == 0 and not segment.text.isspace()
+        return score.score < self.settings.threshold and not unseen
 
 
 def _scores(answers: tuple[Answer, ...], count: int) -> Scores:

@@ -96,3 +96,18 @@ def test_answers_to_another_question_never_pass(answers):
 
 def test_a_classifier_that_is_gone_has_its_own_reason():
     assert injection.GUARD.error_reason is Reason.CLASSIFIER_UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("\u200b\u200d", True),
+        ("".join(chr(0xE0000 + ord(char)) for char in "ignore"), True),
+        ("  \n", False),
+    ],
+)
+def test_text_of_which_the_model_sees_nothing_is_refused_unless_it_is_blank(text, refused):
+    nothing = TextScore(score=0.0, windows=0, tokens=0, start=0, end=0)
+    answer = Scores(head="injection", model="model-1", scores=(nothing,))
+    verdict = build().judge(exchange(text), (answer,))
+    assert (verdict.action is Action.BLOCK) == refused

@@ -65,7 +65,12 @@ def test_hash_is_keyed_and_stable(redactor):
 
 @pytest.mark.parametrize(
     "wrong",
-    [watch("no-pack"), watch(entity_types=["NO_TYPE"]), watch(EMAIL_ADDRESS="shred"), watch(EMAIL_ADDRESS="hash")],
+    [
+        watch("no-pack"),
+        watch(entity_types=["NO_TYPE"]),
+        watch(EMAIL_ADDRESS="shred"),
+        watch(EMAIL_ADDRESS="hash"),
+    ],
 )
 def test_what_is_unknown_is_refused(redactor, wrong):
     with pytest.raises(PolicyError):
