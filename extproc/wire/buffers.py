@@ -11,13 +11,12 @@ if TYPE_CHECKING:
 
 
 class BoundedBody:
-    """Collects chunks up to ``bytes_max`` bytes."""
+    """Collects chunks up to ``bytes_max`` bytes; tiny chunks cost no more than their bytes."""
 
-    __slots__ = ("_bytes_max", "_chunks", "_length", "_reason", "_status")
+    __slots__ = ("_buffer", "_bytes_max", "_reason", "_status")
 
     def __init__(self, *, bytes_max: int, reason: Reason, status: int) -> None:
-        self._chunks: list[bytes] = []
-        self._length = 0
+        self._buffer = bytearray()
         self._bytes_max = bytes_max
         self._reason = reason
         self._status = status
@@ -28,16 +27,13 @@ class BoundedBody:
         Raises:
             PeerError: the body exceeds its bound.
         """
-        self._length += len(chunk)
-        if self._length > self._bytes_max:
-            self._chunks.clear()
+        if len(self._buffer) + len(chunk) > self._bytes_max:
+            self._buffer.clear()
             raise PeerError(self._reason, f"the body exceeds {self._bytes_max} bytes", status=self._status)
-        if chunk:
-            self._chunks.append(chunk)
+        self._buffer += chunk
 
     def take(self) -> bytes:
         """All bytes that were fed; the buffer is empty afterwards."""
-        body = b"".join(self._chunks)
-        self._chunks.clear()
-        self._length = 0
+        body = bytes(self._buffer)
+        self._buffer.clear()
         return body

@@ -18,8 +18,8 @@ _BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 # A CR counts as a line end of its own only where no LF follows, else CRLF would be two.
 _FRAME_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
-# How far back a frame's end can begin before the last byte that was searched: three of CRLFCRLF.
-_OVERLAP = 3
+# The last byte that was searched may be the line end before a blank line that comes next.
+_OVERLAP = 1
 _PLAIN_PREFIX = b"data: "
 
 

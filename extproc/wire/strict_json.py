@@ -180,7 +180,7 @@ def _read_flat(document: bytes, limits: Limits) -> Object | None:
         members[name] = Member(name, start, value)
         position, separator, count = end, following, count + 1
         if count > pairs_max:
-            return None
+            raise _too_many(document, start, limits)
     if position != len(document) or separator != b"}" or len(members) != count:
         return None
     return Object(members, 0, position)
@@ -226,7 +226,7 @@ def _read(document: bytes, limits: Limits) -> tuple[Value, int]:
         position = found.end()
         nodes += 2 if in_object else 1
         if nodes > nodes_max:
-            raise _too_complex(document, found.start(), f"more than {nodes_max} values and keys")
+            raise _too_many(document, found.start(), limits)
         if container is not None and in_object:
             container.key = _key(document, found, container)
         if found.lastindex == _OPEN_GROUP:
@@ -327,6 +327,10 @@ def _invalid(document: bytes, position: int, what: str) -> PeerError:
 
 def _too_complex(document: bytes, position: int, what: str) -> PeerError:
     return PeerError(Reason.BODY_TOO_COMPLEX, f"{what} at {locate(document, position)}")
+
+
+def _too_many(document: bytes, position: int, limits: Limits) -> PeerError:
+    return _too_complex(document, position, f"more than {limits.json_nodes_max} values and keys")
 
 
 def _unexpected(document: bytes, position: int, what: str) -> PeerError:

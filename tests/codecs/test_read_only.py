@@ -106,6 +106,8 @@ def test_a_good_answer_passes_as_it_is(body):
         (500, b'{"error":"unknown model"}', {"error": WITHHELD}),
         (400, b'{"error":"see /opt/models/m"}', {"error": WITHHELD}),
         (502, b"<html>", {"error": WITHHELD}),
+        (404, b'{"error":"unknown model","detail":"more"}', {"error": WITHHELD}),
+        (404, b'{"error":["unknown model"]}', {"error": WITHHELD}),
     ],
 )
 def test_an_error_has_tritons_shape_and_tells_nothing_of_the_inside(status, body, expected):

@@ -146,7 +146,14 @@ def test_a_frame_is_bounded_whether_it_ends_or_not(cuts, size, fits):
         assert (caught.value.reason, caught.value.status) == (Reason.UPSTREAM_UNREADABLE, 502)
 
 
-def test_a_megabyte_in_single_bytes_is_searched_once():
+def test_the_bound_holds_for_a_chunk_that_is_exactly_one_event():
+    reader = SseReader(limits=replace(LIMITS, frame_bytes_max=32))
+    assert len(reader.feed(b"data: a\n\n")) == 1
+    with pytest.raises(PeerError, match="exceeds 32 bytes"):
+        reader.feed(b"data: " + b"a" * 25 + b"\n\n")
+
+
+def test_a_long_event_in_single_bytes_is_read_whole():
     stream = b"data: " + b"a" * 200_000 + b"\n\n"
     assert [len(frame.data or b"") for frame in read(stream)] == [200_000]
 

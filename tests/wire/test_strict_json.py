@@ -254,11 +254,18 @@ def test_depth_counts_containers(depth):
     )
 
 
+@pytest.mark.parametrize("document", [b'{"a":12345}', b'{"a": 12345}', b'{"a":-1234}', b"[1.234]"])
+def test_a_numbers_length_is_bounded_on_every_path(document):
+    assert refusal_of(document, json_number_chars_max=4).reason is Reason.BODY_TOO_COMPLEX
+    assert parse(document, limits=replace(LIMITS, json_number_chars_max=5)) == parse(document)
+
+
 def test_nodes_count_values_and_keys():
     document = b'{"a":[1,{"b":2}]}'
     assert plain(parse(document, limits=replace(LIMITS, json_nodes_max=7))) == {"a": [1, {"b": 2}]}
     assert refusal_of(document, json_nodes_max=6).reason is Reason.BODY_TOO_COMPLEX
-    assert refusal_of(b'{"a":1,"b":2}', json_nodes_max=4).reason is Reason.BODY_TOO_COMPLEX
+    assert refusal_of(b'{"a":1,"b":2}', json_nodes_max=4).message.startswith("more than 4 values and keys")
+    assert plain(parse(b'{"a":1,"b":2}', limits=replace(LIMITS, json_nodes_max=5))) == {"a": 1, "b": 2}
 
 
 @pytest.mark.parametrize(
