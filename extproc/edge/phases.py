@@ -118,10 +118,10 @@ class PhaseTable:
         _require(phase.head_replied, "a body before its head")
         _require(phase.body_open, "a body that Envoy has not sent")
         if command.end_stream:
-            _require(not phase.trailers_open, "an end of body where trailers follow")
             if command.lane is Lane.REQUEST:
-                # The answer may be cut short, a request may not.
+                # An answer may be cut short, even of its trailers; a request goes on whole or not at all.
                 _require(phase.ended, "an end of the request before Envoy's")
+                _require(not phase.trailers_open, "an end of the request where trailers follow")
             phase.closed = True
 
     def _check_trailers(self, lane: Lane) -> None:
