@@ -157,16 +157,17 @@ class GatewayMaker:
         variables: dict[str, str] | None = None,
         concurrency: int = 1,
         edit: Callable[[str], str] | None = None,
+        headgate_type: type[Headgate] = Headgate,
     ) -> Gateway:
         """A running gateway.
 
         ``policy`` is the text of a policy file with ``${ACME_HASH}`` and so on for ``tenants``; the demo's
-        unless given. ``edit`` changes Envoy's configuration.
+        unless given. ``edit`` changes Envoy's configuration; ``headgate_type`` is how the filter is run.
         """
         state = self._factory.mktemp("gateway")
         template = asset("extproc/demo/policy.yaml").read_text() if policy is None else policy
         credentials = issue(state, template=template, tenants=tenants)
-        headgate = Headgate(
+        headgate = headgate_type(
             state,
             policy=credentials.policy_file,
             pepper=credentials.pepper_file,
