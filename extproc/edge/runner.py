@@ -140,6 +140,11 @@ class StreamRunner:
         if self._stream.done:
             self._cancel_questions()
 
+    async def written(self) -> None:
+        """Wait for a reply that an effect is writing: a call that ends under it breaks it off."""
+        async with self._turn:
+            return
+
     def finish(self) -> None:
         """The call is over: tell the core, and let what it owes go on in the background."""
         self._detached = True

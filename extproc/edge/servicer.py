@@ -111,6 +111,7 @@ class Servicer:
         why = "the stream is not done"
         try:
             await self._read(context, runner, phases)
+            await runner.written()
             if runner.done and phases.may_end_cleanly:
                 return  # The one normal end.
         except AbortStream as error:
