@@ -141,10 +141,12 @@ class RequestLane:
             self.refusal = caller.refusal or NOT_ALLOWED
             return
         head = caller.view.head
-        codec = next((one for one in self._codecs if one.accepts(head)), None)
-        if codec is None:
+        accepting = [one for one in self._codecs if one.accepts(head)]
+        if len(accepting) != 1:
+            # Unknown, or two readings of one path: either way nobody vouches for it.
             self.refusal = NOT_ALLOWED
             return
+        (codec,) = accepting
         self._books.codec(codec.name)
         self.session = codec.open(head)
         self._check_content_length(head)

@@ -12,6 +12,7 @@ from doubles import (
     SECRET,
     STREAM_ID,
     FakeGuard,
+    LineCodec,
     Playbook,
     bound,
     budget,
@@ -90,6 +91,13 @@ def test_unknown_path_is_refused():
     play.head("/admin")
     assert refusal(play).refusal.status == 403
     assert play.records()[0].reason is Reason.PATH_NOT_ALLOWED
+
+
+def test_a_path_that_two_codecs_read_is_refused():
+    play = Playbook()
+    play.stream._request._codecs = [LineCodec(), LineCodec(name="twin")]
+    play.head()
+    assert refusal(play).refusal.status == 403
 
 
 def test_tenant_without_a_pipeline_is_refused():
