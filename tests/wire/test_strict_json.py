@@ -211,7 +211,7 @@ def test_the_fast_path_is_taken(flat):
         (
             b"[" + b"0," * 2_500_000 + b"0]",
             Reason.BODY_TOO_COMPLEX,
-            "more than 100000 values and keys at byte 199999",
+            "more than 50000 values and keys at byte 99999",
         ),
     ],
     ids=range(37),
