@@ -110,7 +110,8 @@ def text_tokens(text: str) -> int:
     parts = sum(rate * kinds.count(kind) for kind, rate in _RATES.items())
     parts += _WORD_RATE * (b" " + raw).translate(_WORDS).count(b" a")
     parts += _CONSONANTS_RATE * raw.translate(_CONSONANTS).count(b"bbb")
-    return -(-parts // _PARTS)
+    # A tokenizer that falls back to bytes needs no more than there are.
+    return min(-(-parts // _PARTS), len(raw))
 
 
 def prompt_tokens(request: RequestMessage) -> int:

@@ -8,7 +8,7 @@ import re
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
-from clocked_ledger import DAY, LEASE_MS, MINUTE, START, Clocked, reservation
+from clocked_ledger import DAY, LEASE_MS, MINUTE, PATIENT, START, Clocked, reservation
 from ledger_oracle import CLOCK_KEY, TEST_CLOCK
 from ledger_worker import count_granted
 
@@ -73,6 +73,7 @@ def test_nothing_is_held_where_one_of_the_limits_refuses(books):
 
 
 def test_more_than_a_limit_can_never_fit_and_no_time_is_named(books):
+    books.settle(reservation("spent"), 10)
     denied = books.reserve(reservation(tokens=1_001))
     assert (denied.granted, denied.limit, denied.retry_after_ms) == (False, MINUTE, 0)
 
@@ -157,8 +158,14 @@ def test_what_was_charged_leaves_the_window_evenly(books):
         books.at(START + minute + part * minute // 4)
         remaining.append(books.reserve(reservation("b", 1_000, limits=limits)).remaining)
     assert remaining == [0, 250, 500, 750]
+    assert books.reserve(reservation("b", 1_000, limits=limits)).reset_ms == minute // 4
     books.at(START + 2 * minute)
     assert books.reserve(reservation("b", 1_000, limits=limits)).granted
+
+
+def test_an_untouched_window_is_whole(books):
+    answer = books.reserve(reservation(tokens=1_001, limits=(MINUTE,)))
+    assert (answer.remaining, answer.reset_ms) == (1_000, 0)
 
 
 # --- leases ----------------------------------------------------------------------------------
@@ -175,6 +182,15 @@ def test_it_is_charged_when_it_ran_out_and_not_when_that_is_seen(books):
     books.reserve(reservation(tokens=400, limits=(MINUTE,)))
     books.at(START + 3_600_000)
     assert books.reserve(reservation("next", 1, limits=(MINUTE,))).remaining == 999
+
+
+def test_what_ran_out_in_the_bucket_before_is_charged_there(books):
+    minute = Window.MINUTE.duration_ms
+    books.reserve(reservation(tokens=400, limits=(MINUTE,), lease_ms=minute // 2))
+    books.at(START + minute + minute // 4)
+    assert books.reserve(reservation("next", 1, limits=(MINUTE,))).remaining == 1_000 - 300 - 1
+    assert books.settle(reservation(tokens=400, limits=(MINUTE,)), 40).refunded == 360
+    assert books.reserve(reservation("more", 1, limits=(MINUTE,))).remaining == 1_000 - 30 - 1 - 1
 
 
 def test_a_late_settlement_corrects_what_was_charged(books):
@@ -295,7 +311,7 @@ def test_the_shipped_clock_is_redis_own_and_no_caller_can_shift_it():
 
 def test_the_shipped_scripts_count_by_redis_own_clock(valkey):
     async def spend():
-        ledger = Ledger(valkey.url)
+        ledger = Ledger(valkey.url, limits=PATIENT)
         try:
             granted = await ledger.reserve(reservation())
             return granted, await ledger.renew(reservation()), await ledger.settle(reservation(), 7)

@@ -19,7 +19,7 @@ from extproc.domain.ports import Renewed, Settled
 from extproc.edge.ledger import ACL_RIGHTS, Ledger, keys_of
 
 # Long enough for a loaded machine where an answer is expected; an open circuit lets every call try.
-PATIENT = replace(LIMITS, ledger_deadline_ms=10_000, ledger_open_ms=0, settle_pause_first_ms=1)
+PATIENT = replace(LIMITS, ledger_deadline_ms=30_000, ledger_open_ms=0, settle_pause_first_ms=1)
 HASTY = replace(PATIENT, ledger_deadline_ms=100)
 
 

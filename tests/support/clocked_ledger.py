@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import redis
 from ledger_oracle import CLOCK_KEY, TEST_CLOCK
 
 from extproc.domain.identity import Reservation, TokenLimit, Window
+from extproc.domain.limits import LIMITS
 from extproc.domain.ports import Renewed, Reserved, Settled
 from extproc.edge.ledger import Ledger, Scripts, keys_of
 
@@ -16,6 +18,8 @@ HOUR = TokenLimit(window=Window.HOUR, tokens=3_000)
 DAY = TokenLimit(window=Window.DAY, tokens=5_000)
 LIMITS_OF_TENANT = (MINUTE, HOUR, DAY)
 LEASE_MS = 120_000
+# Where an answer is expected, however loaded the machine is.
+PATIENT = replace(LIMITS, ledger_deadline_ms=30_000)
 # Some start of a day, so that all windows roll from there.
 START = 20_000 * Window.DAY.duration_ms
 
@@ -39,7 +43,7 @@ class Clocked:
         self.raw = redis.Redis.from_url(url, decode_responses=True)
         self.raw.flushall()
         self._url = url
-        self.ledger = Ledger(url, scripts=Scripts.load(clock=TEST_CLOCK))
+        self.ledger = Ledger(url, limits=PATIENT, scripts=Scripts.load(clock=TEST_CLOCK))
         self.at(START)
 
     def at(self, now: int) -> None:
@@ -61,7 +65,7 @@ class Clocked:
     def reconnect(self) -> None:
         """What a crash of the service leaves: nothing but the books."""
         self._runner.run(self.ledger.close())
-        self.ledger = Ledger(self._url, scripts=Scripts.load(clock=TEST_CLOCK))
+        self.ledger = Ledger(self._url, limits=PATIENT, scripts=Scripts.load(clock=TEST_CLOCK))
 
     def close(self) -> None:
         self._runner.run(self.ledger.close())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from clocked_ledger import PATIENT
+
 from extproc.domain.identity import Reservation, TokenLimit, Window
 from extproc.edge.ledger import Ledger
 
@@ -13,7 +15,7 @@ def count_granted(url: str, prefix: str, count: int) -> int:
     limits = (TokenLimit(window=Window.DAY, tokens=100),)
 
     async def ask() -> int:
-        ledger = Ledger(url)
+        ledger = Ledger(url, limits=PATIENT)
         try:
             answers = await asyncio.gather(
                 *(
