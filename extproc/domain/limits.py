@@ -95,8 +95,14 @@ class Limits:
     policy_depth_max: int = 16
     # Faults of a policy file that are listed at once; more hide the first one.
     policy_faults_max: int = 20
-    # Verdict records waiting for the disk.
+    # Verdict records waiting for the disk. From the half on no new stream is taken: the other half is for
+    # those that run, of which there are streams_open_max at most.
     record_queue_max: int = 10_000
+    # A record is on the disk after this long, or as soon as so many wait: what a crash can lose.
+    record_flush_ms: int = 100
+    record_batch_max: int = 1_000
+    # The end of the process waits this long for a disk that does not take the last records.
+    record_close_ms: int = 5_000
     # Bytes of one gRPC message from Envoy: above a piece of body plus 96 KiB of headers.
     grpc_message_bytes_max: int = 16 * 1024 * 1024
     # Concurrent ext_proc streams of one process; Envoy gets RESOURCE_EXHAUSTED (a 500) above it.
