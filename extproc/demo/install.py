@@ -135,10 +135,12 @@ def _install_packages(environment: Path, lock: Path, told: Callable[[str], None]
         *("install", "--require-hashes", "--only-binary", ":all:", "--requirement", str(lock)),
     ]
     told("downloading Triton (about 100 MB)")
-    with log_path.open("w") as log:
-        pip = subprocess.Popen(  # noqa: S603 - our own environment's pip.
+    with (
+        log_path.open("w") as log,
+        subprocess.Popen(  # noqa: S603 - our own environment's pip.
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        ) as pip,
+    ):
         for line in pip.stdout or ():
             log.write(line)
             log.flush()

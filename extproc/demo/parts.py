@@ -56,7 +56,7 @@ class Triton(Part):
         self._environment_path = environment_path.resolve()
         self._models = tuple(models)
         self._scripts = scripts
-        self._journal = journal
+        self.journal = journal
         self._pace_ms = pace_ms
         self.port = free_port() if port is None else port
 
@@ -74,8 +74,8 @@ class Triton(Part):
         variables["HEADGATE_STAND_IN_PACE_MS"] = str(self._pace_ms)
         if self._scripts is not None:
             variables["HEADGATE_STAND_IN_SCRIPTS"] = str(self._scripts.resolve())
-        if self._journal is not None:
-            variables["HEADGATE_STAND_IN_JOURNAL"] = str(self._journal.resolve())
+        if self.journal is not None:
+            variables["HEADGATE_STAND_IN_JOURNAL"] = str(self.journal.resolve())
         return variables
 
     def probe(self) -> bool:
@@ -140,7 +140,7 @@ class Headgate(Part):
         variables: Further environment variables.
     """
 
-    name = "headgate"
+    name = "filter"
     # It loads and warms the classifier.
     ready_within_s = 60.0
     stop_within_s = 10.0

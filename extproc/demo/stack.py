@@ -72,7 +72,8 @@ def start_stack(  # noqa: PLR0913 - settings by name, each said once at the call
     *,
     triton_environment: Path,
     credentials: Credentials,
-    journal: Path,
+    journal: Path | None = None,
+    pace_ms: int = 15,
     port: int | None = None,
     told: Callable[[Part, str], None] = lambda _part, _what: None,
 ) -> Stack:
@@ -82,7 +83,8 @@ def start_stack(  # noqa: PLR0913 - settings by name, each said once at the call
         state: Where their files go.
         triton_environment: Triton's virtual environment.
         credentials: The filter's pepper and policy.
-        journal: Where the model notes what it received.
+        journal: Where the model notes what it received; nowhere unless given, as it holds prompts.
+        pace_ms: The model's pause before each token.
         port: Envoy's; a free one unless given.
         told: Is told what each part is doing.
 
@@ -90,7 +92,18 @@ def start_stack(  # noqa: PLR0913 - settings by name, each said once at the call
         PartFailed: one of them did not start; the others are ended.
     """
     for attempt in range(1, _STARTS_MAX + 1):
-        stack = _assemble(state, triton_environment, credentials, journal, port)
+        stack = _assemble(
+            state,
+            credentials,
+            Triton(
+                state,
+                environment_path=triton_environment,
+                models=(MODEL, OTHER_MODEL),
+                journal=journal,
+                pace_ms=pace_ms,
+            ),
+            port,
+        )
         try:
             _start(stack, told)
         except PartFailed as error:
@@ -105,12 +118,7 @@ def start_stack(  # noqa: PLR0913 - settings by name, each said once at the call
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _assemble(
-    state: Path, triton_environment: Path, credentials: Credentials, journal: Path, port: int | None
-) -> Stack:
-    triton = Triton(
-        state, environment_path=triton_environment, models=(MODEL, OTHER_MODEL), journal=journal
-    )
+def _assemble(state: Path, credentials: Credentials, triton: Triton, port: int | None) -> Stack:
     valkey = Valkey(state)
     headgate = Headgate(
         state,

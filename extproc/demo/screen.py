@@ -1,0 +1,141 @@
+"""What the demo shows: progress while it installs and starts, a screen when it is up, a table of rows."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Final, Self
+
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from extproc.demo import prompts
+from extproc.demo.stack import MODEL
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.console import Console
+
+    from extproc.demo.credentials import Credentials
+    from extproc.demo.play import Row
+    from extproc.demo.process import Part
+    from extproc.demo.stack import Stack
+
+_READY: Final = "ready"
+
+
+class Progress:
+    """One line per step: live on a terminal, a plain line per change elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began: dict[str, float] = {}
+        self._said: dict[str, tuple[str, bool]] = {}
+        self._live = Live(console=console, transient=False, refresh_per_second=8)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def step(self, name: str, what: str) -> None:
+        """A step is at this."""
+        self._say(name, what, done=False)
+
+    def done(self, name: str, what: str) -> None:
+        """A step is done."""
+        self._say(name, what, done=True)
+
+    def part(self, part: Part, what: str) -> None:
+        """A part is starting or ready."""
+        now = time.monotonic()
+        began = self._began.setdefault(part.name, now)
+        ready = what == _READY
+        self._say(part.name, f"ready after {now - began:.1f} s" if ready else what, done=ready)
+
+    def _say(self, name: str, what: str, *, done: bool) -> None:
+        self._said[name] = (what, done)
+        if self._console.is_terminal:
+            self._live.update(self._lines())
+        else:
+            self._console.print(f"{name}: {what}", markup=False, soft_wrap=True)
+
+    def _lines(self) -> Table:
+        lines = Table.grid(padding=(0, 1))
+        for name, (what, done) in self._said.items():
+            sign = Text("✓", style="green") if done else Spinner("dots")
+            lines.add_row(sign, Text(name, style="bold"), Text(what, overflow="ellipsis", no_wrap=True))
+        return lines
+
+
+def show_running(console: Console, stack: Stack, credentials: Credentials) -> None:
+    """The addresses, three things to try, where the verdicts are."""
+
+    def line(text: str = "", style: str = "") -> None:
+        # Lines to copy: neither wrapped nor read as markup.
+        console.print(Text(text, style=style), soft_wrap=True)
+
+    line()
+    line("Headgate is up.", "bold green")
+    line(f"  gateway      {stack.envoy.url}")
+    line(f"  Envoy admin  http://127.0.0.1:{stack.envoy.admin_port}")
+    line(f"  filter       127.0.0.1:{stack.headgate.port}, ready: {_ready_url(stack)}")
+    line(f"  Triton       http://127.0.0.1:{stack.triton.port} (past the gateway: only to compare)")
+    line(f"  verdict log  {stack.headgate.verdict_log}")
+    line()
+    for title, command in _commands(stack.envoy.url, credentials.keys["acme"]):
+        line(title, "bold")
+        line(command)
+        line()
+    line("Ctrl-C ends everything.", "bold")
+
+
+def _ready_url(stack: Stack) -> str:
+    return f"http://127.0.0.1:{stack.headgate.admin_port}/readyz"
+
+
+def _commands(url: str, key: str) -> tuple[tuple[str, str], ...]:
+    asks = (
+        ("A stream, as the model speaks it:", prompts.STORY),
+        ("Personal data and keys, redacted in flight:", prompts.CONTACT_CARD),
+        ("An injection, refused:", prompts.INJECTION),
+    )
+    return tuple((title, _curl(url, key, prompt)) for title, prompt in asks)
+
+
+def _curl(url: str, key: str, prompt: str) -> str:
+    body = json.dumps({"text_input": prompt, "stream": True, "parameters": {"max_tokens": 200}})
+    path = f"{url}/v2/models/{MODEL}/generate_stream"
+    return f"curl -N {path} -H 'authorization: Bearer {key}' -d '{body}'"
+
+
+def show_rows(console: Console, rows: tuple[Row, ...]) -> None:
+    """The rows as a table, and how many are as expected."""
+    table = Table(show_lines=False, pad_edge=False)
+    for title in ("", "What was sent", "What the client got", "Decision", "Why"):
+        table.add_column(title, overflow="fold")
+    table.add_column("Added", justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            Text("✓", style="green") if row.ok else Text("✗", style="bold red"),
+            Text(row.sent),
+            Text(f"{row.status} {row.got}"),
+            Text(row.decision),
+            Text(row.reason),
+            Text("" if row.added_ms is None else f"{row.added_ms:+.1f} ms"),
+        )
+    console.print(table)
+    good = sum(row.ok for row in rows)
+    console.print(f"{good} of {len(rows)} as expected", markup=False)
+    for row in rows:
+        if not row.ok:
+            console.print(Text(f"{row.name}: {row.fault}"), soft_wrap=True)

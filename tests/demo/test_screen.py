@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import io
+import json
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from extproc.demo import screen
+from extproc.demo.play import Row
+
+
+def console(*, terminal: bool = False, width: int = 80) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=width, highlight=False)
+
+
+def text_of(shown: Console) -> str:
+    assert isinstance(shown.file, io.StringIO)
+    return shown.file.getvalue()
+
+
+def row(**changes) -> Row:
+    values = {"name": "a", "sent": "[bold]", "got": "text", "status": 200, "decision": "allow"}
+    return Row(**{**values, "reason": "clean", "added_ms": 1.25, "fault": "", **changes})
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal():
+    shown = console()
+    with screen.Progress(shown) as progress:
+        progress.step("install", "fetching numpy")
+        progress.part(SimpleNamespace(name="valkey"), "starting")
+        progress.done("install", "there")
+    assert text_of(shown) == "install: fetching numpy\nvalkey: starting\ninstall: there\n"
+
+
+def test_progress_on_a_terminal_shows_every_step():
+    shown = console(terminal=True)
+    with screen.Progress(shown) as progress:
+        progress.part(SimpleNamespace(name="valkey"), "starting")
+        progress.part(SimpleNamespace(name="valkey"), "ready")
+    assert "ready after" in text_of(shown)
+
+
+@pytest.fixture
+def running():
+    parts = {
+        "envoy": SimpleNamespace(url="http://127.0.0.1:1", admin_port=2),
+        "headgate": SimpleNamespace(port=3, admin_port=4, verdict_log=Path("state/verdicts.jsonl")),
+        "triton": SimpleNamespace(port=5),
+    }
+    shown = console(width=40)
+    credentials = SimpleNamespace(keys={"acme": "hg_made_up"})
+    screen.show_running(shown, SimpleNamespace(**parts), credentials)
+    return text_of(shown)
+
+
+def test_the_screen_names_addresses_the_verdict_log_and_the_way_out(running):
+    for part in ("http://127.0.0.1:1\n", "http://127.0.0.1:4/readyz", "state/verdicts.jsonl", "Ctrl-C"):
+        assert part in running
+
+
+def test_three_commands_can_be_copied_as_they_stand(running):
+    commands = [shlex.split(line) for line in running.splitlines() if line.startswith("curl ")]
+    assert len(commands) == 3
+    for command in commands:
+        assert command[2] == "http://127.0.0.1:1/v2/models/vllm_stand_in/generate_stream"
+        assert command[4] == "authorization: Bearer hg_made_up"
+        assert json.loads(command[6])["stream"] is True
+
+
+def test_rows_show_what_is_not_as_expected():
+    shown = console(width=160)
+    screen.show_rows(shown, (row(), row(name="b", fault="status is 500, expected 200", added_ms=None)))
+    text = text_of(shown)
+    assert "[bold]" in text
+    assert "+1.2 ms" in text
+    assert text.endswith("1 of 2 as expected\nb: status is 500, expected 200\n")
