@@ -135,5 +135,9 @@ class ReadOnlyCodec:
         http.check_request_head(head)
         return ReadOnlySession(head, model, self.limits)
 
+    def refuse(self, refusal: Refusal) -> WireRefusal:
+        """In Triton's error shape."""
+        return http.wire_refusal(refusal, "")
+
 
 CODEC: Codec = ReadOnlyCodec()

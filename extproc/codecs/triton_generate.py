@@ -154,5 +154,9 @@ class GenerateCodec:
             head, model=found["model"], stream=found["stream"] is not None, limits=self.limits
         )
 
+    def refuse(self, refusal: Refusal) -> WireRefusal:
+        """In Triton's error shape."""
+        return http.wire_refusal(refusal, "")
+
 
 CODEC: Codec = GenerateCodec()

@@ -106,11 +106,12 @@ class AnswerLane:
             self._upstream_failed(exchange)
         texts = []
         last_of = {delta.channel: at for at, delta in enumerate(frame.deltas)}
+        ends_all = frame.final or frame.error
         for at, (channel, text) in enumerate(frame.deltas):
-            eof = frame.error or (frame.final and last_of[channel] == at)
+            eof = (ends_all or channel in frame.ended) and last_of[channel] == at
             texts.append(self._feed_channel(exchange, channel, text, eof=eof))
-        if frame.final:
-            self._tails(exchange, frozenset(last_of), parts)
+        for channel in tuple(exchange.channels) if ends_all else frame.ended:
+            self._end_channel(exchange, channel, parts, held=channel not in last_of)
         parts.append(self._session.write_response(frame, tuple(texts)))
 
     def _feed_channel(self, exchange: Exchange, channel: Channel, text: str, *, eof: bool) -> str:
@@ -162,25 +163,23 @@ class AnswerLane:
             scan.drop()
         exchange.channels.clear()
 
-    def _tails(self, exchange: Exchange, except_channels: frozenset[Channel], parts: list[bytes]) -> None:
-        for channel, scan in exchange.channels.items():
-            if channel in except_channels:
-                continue
-            text = self._flush(exchange, channel, scan)
-            if text:
-                parts.append(self._session.write_tail(exchange.key, channel, text))
-
-    def _flush(self, exchange: Exchange, channel: Channel, scan: ChannelScan) -> str:
+    def _end_channel(self, exchange: Exchange, channel: Channel, parts: list[bytes], *, held: bool) -> None:
+        """Forget a channel; what it still holds goes out in a tail. Later text of it begins anew."""
+        scan = exchange.channels.pop(channel, None)
+        if scan is None or not held:
+            return
         output = scan.feed("", eof=True)
         if output.findings:
             self._found(exchange, channel, output.findings)
-        return output.released
+        if output.released:
+            parts.append(self._session.write_tail(exchange.key, channel, output.released))
 
     def _finish(self, exchange: Exchange, parts: list[bytes], step: AnswerStep) -> None:
         if not exchange.forwarded or exchange.key in self._ended:
             return
         self._ended.add(exchange.key)
-        self._tails(exchange, frozenset(), parts)
+        for channel in tuple(exchange.channels):
+            self._end_channel(exchange, channel, parts, held=True)
         step.finished.append(exchange)
 
     def drop(self) -> None:

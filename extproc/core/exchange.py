@@ -21,6 +21,7 @@ class Exchange:
 
     __slots__ = (
         "action",
+        "allowed_models",
         "answer_chars",
         "answer_frames",
         "at_us",
@@ -57,6 +58,7 @@ class Exchange:
         self.at_us = at_us
         self.verdicts: list[GuardRecord] = []
         self.edits: list[SegmentEdit] = []
+        self.allowed_models: frozenset[str] | None = None
         self.entities: Counter[tuple[Lane, str, Mode, str, str, str]] = Counter()
         self.action = Action.ALLOW
         self.reason = Reason.CLEAN
@@ -104,6 +106,8 @@ class Exchange:
             self.view = replace(self.view, principal=verdict.principal)
         if verdict.cap_output_tokens is not None:
             self._cap(verdict.cap_output_tokens)
+        if verdict.allowed_models is not None:
+            self._restrict(verdict.allowed_models)
         if verdict.action is Action.REDACT:
             self.decide(Action.REDACT, verdict.reason, name)
 
@@ -113,6 +117,10 @@ class Exchange:
         capped = tokens if current is None else min(tokens, current)
         params = replace(request.params, max_output_tokens=capped)
         self.view = replace(self.view, request=replace(request, params=params))
+
+    def _restrict(self, models: frozenset[str]) -> None:
+        allowed = self.allowed_models
+        self.allowed_models = models if allowed is None else allowed & models
 
     def count_request(self, findings: tuple[LocatedFinding, ...], guard: str, mode: Mode) -> None:
         """Count what a guard found in the request."""

@@ -18,6 +18,7 @@ from extproc.core.refusals import (
     BODY_TOO_LARGE,
     NOT_ALLOWED,
     TOO_MANY_EXCHANGES,
+    bare_refusal,
     signed,
 )
 from extproc.domain.errors import PeerError
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         CodecSession,
         PolicySnapshot,
         RequestMessage,
+        WireRefusal,
     )
     from extproc.domain.verdict import Refusal
 
@@ -141,18 +143,28 @@ class RequestLane:
             self.refusal = caller.refusal or NOT_ALLOWED
             return
         head = caller.view.head
-        accepting = [one for one in self._codecs if one.accepts(head)]
-        if len(accepting) != 1:
-            # Unknown, or two readings of one path: either way nobody vouches for it.
+        codec = self._codec_of(head)
+        if codec is None:
             self.refusal = NOT_ALLOWED
             return
-        (codec,) = accepting
         self._books.codec(codec.name)
         self.session = codec.open(head)
         self._check_content_length(head)
         backlog, self._backlog = b"".join(self._backlog), []
         if backlog or self._ended:
             self._read(backlog)
+
+    def _codec_of(self, head: RequestHead) -> Codec | None:
+        """The codec of a path; None where it is unknown or has two readings: nobody vouches for it."""
+        accepting = [one for one in self._codecs if one.accepts(head)]
+        return accepting[0] if len(accepting) == 1 else None
+
+    def wire_refusal(self, refusal: Refusal) -> WireRefusal:
+        """A refusal with a status of its own, in the words of the client's protocol."""
+        if self.session is not None:
+            return self.session.refuse(refusal)
+        codec = self._codec_of(self.caller.view.head) if self.caller is not None else None
+        return bare_refusal(refusal) if codec is None else codec.refuse(refusal)
 
     def _check_content_length(self, head: RequestHead) -> None:
         """Refuse a body that says it is too large before it is sent."""
@@ -220,15 +232,18 @@ class RequestLane:
         if exchange.refusal is not None:
             self._books.close(exchange, status=exchange.refusal.status)
             return exchange.refused_wire or b""
-        exchange.forwarded = True
-        exchange.forwarded_at_us = self._books.now_us
-        self._books.forwarded(exchange)
         edits = RequestEdits(
             segments=merge_edits(exchange.edits),
             cap_output_tokens=exchange.request.params.max_output_tokens,
             ask_usage=exchange.reservation is not None,
+            allowed_models=exchange.allowed_models,
         )
-        return session.write_request(exchange.key, edits)
+        written = session.write_request(exchange.key, edits)
+        # Only now: a codec may yet refuse what the edits would make of the request.
+        exchange.forwarded = True
+        exchange.forwarded_at_us = self._books.now_us
+        self._books.forwarded(exchange)
+        return written
 
     def _replies(self, session: CodecSession, data: bytes, *, ended: bool) -> list[cmd.Command]:
         replies: list[cmd.Command] = []

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from extproc.core.exchange import Exchange
     from extproc.domain.head import HeaderEdits
-    from extproc.domain.ports import Codec, PolicySnapshot, WireRefusal
+    from extproc.domain.ports import Codec, PolicySnapshot
     from extproc.domain.verdict import Refusal
 
 _ERROR_STATUS_MIN = 400
@@ -251,7 +251,7 @@ class Stream:
         for exchange in self._open_exchanges():
             exchange.decide(Action.BLOCK, refusal.reason, exchange.guard)
         if not self._answer_head_released:
-            self._out.append(cmd.Refuse(self._wire_refusal(told), told.reason))
+            self._out.append(cmd.Refuse(self._request.wire_refusal(told), told.reason))
             self._end(status=refusal.status)
             return
         session = self._request.session
@@ -265,10 +265,6 @@ class Stream:
     def _refused_key(self) -> int:
         """The exchange that an in-band refusal names: the first that is still open."""
         return next((one.key for one in self._open_exchanges()), 0)
-
-    def _wire_refusal(self, refusal: Refusal) -> WireRefusal:
-        session = self._request.session
-        return bare_refusal(refusal) if session is None else session.refuse(refusal)
 
     def _abort(self, why: str) -> None:
         if self._terminal:

@@ -156,6 +156,7 @@ class Verdict:
     ``status``, ``message`` and ``headers`` make the refusal where ``action`` is BLOCK. ``principal``
     is the identity guard's result, ``cap_output_tokens`` the schema's or the budget's, ``reservation``
     the budget's (set only where it was granted), ``edits`` and ``findings`` the inspecting ones'.
+    ``allowed_models`` are the only ones that a list of models may name; None says nothing about them.
     """
 
     action: Action
@@ -170,6 +171,7 @@ class Verdict:
     findings: tuple[LocatedFinding, ...] = ()
     edits: tuple[SegmentEdit, ...] = ()
     cap_output_tokens: int | None = None
+    allowed_models: frozenset[str] | None = None
     principal: Principal | None = None
     reservation: Reservation | None = None
 
@@ -313,27 +315,32 @@ class RequestEdits:
 
     ``cap_output_tokens`` is written wherever the backend honours a limit, and injected where none
     stands. With ``ask_usage`` the codec asks the upstream for token counts and hides them again from
-    a client that had not asked.
+    a client that had not asked. ``allowed_models`` are the only ones that a list of models in the answer
+    may name; None where no guard restricts them.
     """
 
     segments: tuple[SegmentEdit, ...] = ()
     cap_output_tokens: int | None = None
     ask_usage: bool = True
+    allowed_models: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseFrame:
     """One frame of the answer that belongs to one exchange.
 
-    ``deltas`` are its texts in wire order. ``usage`` is what this frame adds. ``final`` says that the
-    exchange has no further frame. ``error`` says that the upstream reports a failure in it.
-    ``token`` is the codec's own: it comes back in ``write_response``.
+    ``deltas`` are its texts in wire order. ``usage`` is what this frame adds. ``ended`` are channels that
+    have no text after this frame: what is held of them goes out with their last delta here, or in a tail
+    before the frame. ``final`` says that the exchange has no further frame, which ends every channel.
+    ``error`` says that the upstream reports a failure in it. ``token`` is the codec's own: it comes back
+    in ``write_response``.
     """
 
     key: int
     deltas: tuple[Delta, ...]
     token: object
     usage: Usage | None = None
+    ended: tuple[Channel, ...] = ()
     final: bool = False
     error: bool = False
 
@@ -394,3 +401,6 @@ class Codec(Protocol):
 
     def open(self, head: RequestHead) -> CodecSession:
         """A session for one stream. Raises PeerError where the head alone rules it out."""
+
+    def refuse(self, refusal: Refusal) -> WireRefusal:
+        """The refusal of a request for which no session was opened."""

@@ -176,7 +176,8 @@ class Schema:
         params = request.params
         if request.operation is Operation.READ_ONLY:
             # Health and server metadata name no model; what names one tells about it.
-            return ALLOWED if not params.model or self._allows(params.model) else _model_refused()
+            allowed = not params.model or self._allows(params.model)
+            return self._listed() if allowed else _model_refused()
         if not self._allows(params.model):
             return _model_refused()
         fault = self._counts_fault(params) or self._sampling_fault(params)
@@ -197,6 +198,13 @@ class Schema:
         """None: the answer is not this guard's."""
         del exchange
         return None
+
+    def _listed(self) -> Verdict:
+        """Allow; a list of models names only those that may be asked."""
+        if ANY_MODEL in self.settings.models:
+            return ALLOWED
+        models = frozenset(self.settings.models)
+        return Verdict(action=Action.ALLOW, reason=Reason.CLEAN, allowed_models=models)
 
     def _allows(self, model: str) -> bool:
         return bool(model) and (model in self.settings.models or ANY_MODEL in self.settings.models)

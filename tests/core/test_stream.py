@@ -339,6 +339,56 @@ def test_held_text_comes_in_a_tail_when_the_answer_just_ends():
     assert play.sent(Lane.RESPONSE) == b"0 say \n0 hun\n"
 
 
+def test_held_text_goes_out_with_the_last_delta_of_a_channel_that_ends():
+    play = Playbook(policy(watching()))
+    play.head()
+    play.body(b"a\n", end=True)
+    play.answer_head()
+    play.answer(b"0 say hun\n0 hun;\n0 ter2\n0 .\n", end=True)
+    assert play.sent(Lane.RESPONSE) == b"0 say \n0 hunhun;\n0 ter2\n0 .\n"
+
+
+def test_held_text_comes_in_a_tail_before_the_frame_that_ends_its_channel():
+    play = Playbook(policy(watching()))
+    play.head()
+    play.body(b"a\n", end=True)
+    play.answer_head()
+    play.answer(b"0 say hun\n0 ;\n0 ;\n0 ter2\n0 .\n", end=True)
+    assert play.sent(Lane.RESPONSE) == b"0 say \n0 hun\n0 ;\n0 ;\n0 ter2\n0 .\n"
+
+
+def test_a_model_list_is_restricted_by_every_guard_that_says_so():
+    some = Verdict(action=Action.ALLOW, reason=Reason.CLEAN, allowed_models=frozenset({"a", "b"}))
+    one = replace(some, allowed_models=frozenset({"b", "c"}))
+    guards = [
+        bound(FakeGuard(judge_with=lambda _e, _a, verdict=verdict: verdict), name=name)
+        for name, verdict in (("first", some), ("second", one))
+    ]
+    play = Playbook(policy(*guards))
+    play.head()
+    play.body(b"a\n", end=True)
+    assert play.sent(Lane.REQUEST) == b"a models=['b']\n"
+
+
+def test_an_edit_that_the_codec_cannot_make_refuses_and_costs_nothing():
+    edit = SegmentEdit(segment_index=0, start=0, end=1, replacement="\n")
+    found = Verdict(action=Action.REDACT, reason=Reason.REDACTED, edits=(edit,))
+    guard = bound(FakeGuard(judge_with=lambda _e, _a: found), name="pii", stage=Stage.INSPECT)
+    play = Playbook(policy(bound(budget(), name="budget", stage=Stage.BUDGET), guard))
+    play.head()
+    play.body(b"a\n", end=True)
+    play.effect(0, granted())
+    assert refusal(play).refusal.status == 400
+    assert play.sent(Lane.REQUEST) == b""
+    assert [one.effect.tokens for one in play.effects() if isinstance(one.effect, Settle)] == [0]
+
+
+def test_a_refusal_before_a_session_is_in_the_paths_own_protocol():
+    play = Playbook(policy(principal=None))
+    play.head()
+    assert ("x-codec", "line") in refusal(play).refusal.headers
+
+
 def test_block_in_the_answer_is_a_real_refusal_while_its_head_is_held():
     play = Playbook(policy(watching(block=True)))
     play.head()

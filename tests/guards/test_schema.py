@@ -51,6 +51,14 @@ def test_reading_is_allowed_for_the_server_and_for_allowed_models():
     assert judge(read_only("other")).reason is Reason.MODEL_NOT_ALLOWED
 
 
+@pytest.mark.parametrize(
+    ("models", "listed"),
+    [(("m", "n"), frozenset({"m", "n"})), ((), frozenset()), (("m", "*"), None)],
+)
+def test_a_list_names_only_what_may_be_asked(models, listed):
+    assert judge(read_only(), models=models).allowed_models == listed
+
+
 def test_reading_gets_no_cap():
     assert judge(read_only("m")).cap_output_tokens is None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from extproc.core import commands as cmd
 from extproc.core import events as ev
@@ -59,7 +59,10 @@ TEXT = Channel(0, "text")
 
 
 class LineSession:
-    """``text\\n`` is a request, ``key text\\n`` a frame of its answer, ``key .\\n`` the last one."""
+    """``text\\n`` is a request, ``key text\\n`` a frame of its answer, ``key .\\n`` the last one.
+
+    A text that ends in ``;`` ends its channel, a lone ``;`` does so without text of its own.
+    """
 
     def __init__(self, *, alone: bool) -> None:
         self._alone = alone
@@ -95,6 +98,10 @@ class LineSession:
         text = self._lines[key]
         for edit in sorted(edits.segments, key=lambda one: -one.start):
             text = text[: edit.start] + edit.replacement + text[edit.end :]
+        if "\n" in text:
+            raise PeerError(Reason.BODY_INVALID, "an edit would make two lines of one")
+        if edits.allowed_models is not None:
+            text += f" models={sorted(edits.allowed_models)}"
         return text.encode() + b"\n"
 
     def request_head_edits(self) -> HeaderEdits:
@@ -125,12 +132,18 @@ class LineSession:
             raise PeerError(Reason.UPSTREAM_UNREADABLE, "not UTF-8", status=502) from None
         if text == ".":
             return ResponseFrame(key=key, deltas=(), token=key, final=True)
-        return ResponseFrame(key=key, deltas=(Delta(TEXT, text),), token=key, usage=Usage(0, 1))
+        if text == ";":
+            return ResponseFrame(key=key, deltas=(), token=key, ended=(TEXT,))
+        ended = (TEXT,) if text.endswith(";") else ()
+        return ResponseFrame(
+            key=key, deltas=(Delta(TEXT, text),), token=key, usage=Usage(0, 1), ended=ended
+        )
 
     def write_response(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
         if frame.key in self._refused:
             return f"{frame.key} REFUSED\n".encode()
-        text = texts[0] if texts else "."
+        alone = ";" if frame.ended else "."
+        text = texts[0] if texts else alone
         return f"{frame.key} {text}\n".encode()
 
     def write_tail(self, key: int, channel: Channel, text: str) -> bytes:
@@ -163,6 +176,10 @@ class LineCodec:
 
     def open(self, head: RequestHead) -> LineSession:
         return LineSession(alone=self.alone)
+
+    def refuse(self, refusal: Refusal) -> WireRefusal:
+        wire = LineSession(alone=self.alone).refuse(refusal)
+        return replace(wire, headers=(*wire.headers, ("x-codec", self.name)))
 
 
 @dataclass
