@@ -187,7 +187,7 @@ def _refused(
         status=status,
         message=message,
         headers=headers,
-        detector=None if limit is None else f"tokens per {limit.window}",
+        detector=None if limit is None else f"tokens_per_{limit.window}",
     )
 
 

@@ -99,7 +99,7 @@ def test_denied_is_a_429_that_says_when_to_come_back():
         "the token budget of 1000 a minute has 12 tokens left, too few for this request and its longest "
         "answer; try again later"
     )
-    assert verdict.detector == "tokens per minute"
+    assert verdict.detector == "tokens_per_minute"
     assert (verdict.reservation, verdict.cap_output_tokens) == (None, None)
 
 
@@ -139,7 +139,7 @@ def test_the_largest_request_that_can_fit_is_asked_about():
 def test_the_smallest_limit_decides_what_can_never_fit():
     hour = TokenLimit(window=Window.HOUR, tokens=50)
     verdict = guard(limits=(MINUTE, hour)).judge(exchange("hi", max_output_tokens=60), ())
-    assert (verdict.status, verdict.detector) == (413, "tokens per hour")
+    assert (verdict.status, verdict.detector) == (413, "tokens_per_hour")
 
 
 def test_a_number_without_end_stays_out_of_the_message():
