@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-_GOT_CHARS_MAX: Final = 140
+_GOT_CHARS_MAX: Final = 90
 _SPENDS_MAX: Final = 4
 _OK: Final = 200
 _GENERATE: Final = f"/v2/models/{MODEL}/generate"
@@ -59,7 +59,8 @@ class Seen:
 
 
 def _what_came(seen: Seen) -> str:
-    text = seen.answer.text
+    # A refusal names its request at the end, which the row need not.
+    text = seen.answer.text.partition(" (request ")[0]
     short = text if len(text) <= _GOT_CHARS_MAX else f"{text[: _GOT_CHARS_MAX - 1]}…"
     return f"{seen.answer.events} events: {short}" if seen.answer.events else short
 
@@ -221,6 +222,14 @@ def _names_its_inputs(seen: Seen) -> str:
     return "" if '"text_input"' in seen.answer.text else "the metadata is not the model's"
 
 
+def _the_models_inputs(seen: Seen) -> str:
+    try:
+        document = json.loads(seen.answer.text)
+        return f"{document['name']}: {', '.join(one['name'] for one in document['inputs'])}"
+    except (ValueError, KeyError, TypeError):
+        return _what_came(seen)
+
+
 def _made_up_values() -> tuple[str, ...]:
     """What the stand-in's contact card holds, asked of the model's own file."""
     scripts = runpy.run_path(str(STAND_IN / "1" / "scripts.py"))
@@ -246,6 +255,7 @@ CASES: Final = (
         action=Action.ALLOW,
         reason=Reason.CLEAN,
         check=_names_its_inputs,
+        got=_the_models_inputs,
         timed=True,
     ),
     Case(

@@ -81,7 +81,7 @@ def _play(state: Path, port: int, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"rows": [row.as_json() for row in rows]}, indent=2))  # noqa: T201 - a command.
     else:
-        screen.show_rows(Console(highlight=False), rows)
+        screen.show_rows(screen.table_console(), rows)
     return 0 if _all_as_expected(rows) else 1
 
 

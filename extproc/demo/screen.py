@@ -6,6 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Final, Self
 
+from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
@@ -17,14 +18,13 @@ from extproc.demo.stack import MODEL
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from rich.console import Console
-
     from extproc.demo.credentials import Credentials
     from extproc.demo.play import Row
     from extproc.demo.process import Part
     from extproc.demo.stack import Stack
 
 _READY: Final = "ready"
+_FILE_WIDTH: Final = 150
 
 
 class Progress:
@@ -45,6 +45,8 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._console.is_terminal:
+            # Nothing must seem to go on after the end.
+            self._live.update(self._lines(waiting=Text("·")))
             self._live.stop()
 
     def step(self, name: str, what: str) -> None:
@@ -65,14 +67,14 @@ class Progress:
     def _say(self, name: str, what: str, *, done: bool) -> None:
         self._said[name] = (what, done)
         if self._console.is_terminal:
-            self._live.update(self._lines())
+            self._live.update(self._lines(waiting=Spinner("dots")))
         else:
             self._console.print(f"{name}: {what}", markup=False, soft_wrap=True)
 
-    def _lines(self) -> Table:
+    def _lines(self, waiting: Spinner | Text) -> Table:
         lines = Table.grid(padding=(0, 1))
         for name, (what, done) in self._said.items():
-            sign = Text("✓", style="green") if done else Spinner("dots")
+            sign = Text("✓", style="green") if done else waiting
             lines.add_row(sign, Text(name, style="bold"), Text(what, overflow="ellipsis", no_wrap=True))
         return lines
 
@@ -118,10 +120,16 @@ def _curl(url: str, key: str, prompt: str) -> str:
     return f"curl -N {path} -H 'authorization: Bearer {key}' -d '{body}'"
 
 
+def table_console() -> Console:
+    """Standard output; wide where it is a file or a pipe, which have no width of their own."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_FILE_WIDTH)
+
+
 def show_rows(console: Console, rows: tuple[Row, ...]) -> None:
     """The rows as a table, and how many are as expected."""
     table = Table(show_lines=False, pad_edge=False)
-    for title in ("", "What was sent", "What the client got", "Decision", "Why"):
+    for title in ("", "What was sent", "What the client got", "Decision and why"):
         table.add_column(title, overflow="fold")
     table.add_column("Added", justify="right", no_wrap=True)
     for row in rows:
@@ -129,8 +137,7 @@ def show_rows(console: Console, rows: tuple[Row, ...]) -> None:
             Text("✓", style="green") if row.ok else Text("✗", style="bold red"),
             Text(row.sent),
             Text(f"{row.status} {row.got}"),
-            Text(row.decision),
-            Text(row.reason),
+            Text(f"{row.decision}: {row.reason}"),
             Text("" if row.added_ms is None else f"{row.added_ms:+.1f} ms"),
         )
     console.print(table)
