@@ -154,7 +154,7 @@ class _Form:
 
     def operation(self, value: object) -> str:
         """A name of a known operation."""
-        if value in _OPERATIONS or value == "":
+        if isinstance(value, str) and (value in _OPERATIONS or not value):
             return str(value)
         self._withhold("operation")
         return ""
