@@ -9,7 +9,6 @@ lost, and a bug elsewhere cannot make the log a copy of the traffic.
 from __future__ import annotations
 
 import json
-import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -199,8 +198,7 @@ class _Form:
         """A number in [0, 1], or None."""
         if value is None:
             return None
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if number and math.isfinite(value) and 0 <= value <= 1:
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
             return float(value)
         self._withhold(name)
         return None
