@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _PROBE_TIMEOUT_S = 1.0
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps shared memory, by its own name.
 
 
 class Triton(Part):
@@ -66,7 +67,19 @@ class Triton(Part):
             raise self.failure("its environment is not installed; run `make demo`")
         repository = self.state / "models"
         triton_env.lay_out_models(repository, self._models)
-        return triton_env.server_command(self._environment_path, repository, self.port)
+        return triton_env.server_command(
+            self._environment_path, repository, port=self.port, shared_memory=self._shared_memory
+        )
+
+    @property
+    def _shared_memory(self) -> str:
+        """The name that its shared memory begins with."""
+        return f"headgate-triton-{self.port}-"
+
+    def clean(self) -> None:
+        """Remove the shared memory that it leaves when it is killed."""
+        for region in _SHARED_MEMORY.glob(f"{self._shared_memory}*"):
+            region.unlink(missing_ok=True)
 
     def environment(self) -> Mapping[str, str]:
         """The libraries' places, and the model's own settings."""

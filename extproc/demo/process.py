@@ -140,6 +140,9 @@ class Part(ABC):
         """End it and its children by SIGKILL, as a crash would."""
         self._end(0.0, signal.SIGKILL)
 
+    def clean(self) -> None:  # noqa: B027 - most parts leave nothing.
+        """Remove what it left behind outside its folder; called once it has ended."""
+
     def failure(self, why: str) -> PartFailed:
         """The error that says so, with the end of the log."""
         return PartFailed(part=self.name, why=why, log_tail=tail(self.log_path), log_path=self.log_path)
@@ -159,6 +162,7 @@ class Part(ABC):
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        self.clean()
 
 
 def tail(path: Path, lines_max: int = _LOG_TAIL_LINES) -> tuple[str, ...]:

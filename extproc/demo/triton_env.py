@@ -48,7 +48,9 @@ def lay_out_models(repository: Path, names: Sequence[str]) -> None:
         shutil.copytree(STAND_IN, repository / name, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def server_command(environment: Path, repository: Path, port: int) -> Sequence[str | Path]:
+def server_command(
+    environment: Path, repository: Path, *, port: int, shared_memory: str
+) -> Sequence[str | Path]:
     """The server's command line: HTTP on loopback and nothing else.
 
     That build predates known fixes, so no other interface may ever reach it.
@@ -66,6 +68,7 @@ def server_command(environment: Path, repository: Path, port: int) -> Sequence[s
         "--exit-timeout-secs": 3,
     }
     words = [word for name, value in options.items() for word in (name, str(value))]
+    words.append(f"--backend-config=python,shm-region-prefix-name={shared_memory}")
     return [_package(environment) / "bin" / "tritonserver", *words]
 
 
