@@ -488,7 +488,7 @@ def envoy_config(folder: Path) -> str:
         },
     ]
     route = {"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "0s"}}
-    manager = {
+    http = {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3"
         ".HttpConnectionManager",
         "stat_prefix": "cells",
@@ -498,7 +498,7 @@ def envoy_config(folder: Path) -> str:
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
         "http_filters": filters,
     }
-    chain = {"filters": [{"name": "http", "typed_config": manager}]}
+    chain = {"filters": [{"name": "http", "typed_config": http}]}
     listener = {"name": "cells", "address": _pipe(folder / "client"), "filter_chains": [chain]}
     clusters = [_cluster("extproc", folder, _HTTP2), _cluster("upstream", folder, _HTTP1)]
     return json.dumps({"static_resources": {"listeners": [listener], "clusters": clusters}})
