@@ -10,10 +10,10 @@ from extproc.core import commands as cmd
 from extproc.core.events import DeadlineKind
 from extproc.domain.errors import FailureKind
 from extproc.domain.ports import Classify, Renew, Reserve, Reserved, Settle, Settled
-from extproc.domain.verdict import OnError, Record
+from extproc.domain.verdict import Action, OnError, Reason, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from extproc.core.exchange import Exchange
     from extproc.domain.identity import Reservation
@@ -105,6 +105,26 @@ def record_of(
     )
 
 
+def annotation_of(exchanges: Sequence[Exchange], facts: StreamFacts) -> cmd.Annotate:
+    """How a stream of one or more exchanges stands, for Envoy's access log."""
+    gravest = max(exchanges, key=lambda one: one.action)
+    failed = gravest.upstream_error and gravest.action is Action.ALLOW
+    principal, request = gravest.view.principal, gravest.view.request
+    model = request.params.model if request is not None else ""
+    return cmd.Annotate(
+        action=gravest.action,
+        reason=Reason.UPSTREAM_ERROR if failed else gravest.reason,
+        guard=gravest.guard,
+        tenant=principal.tenant if principal is not None else "",
+        key_id=principal.key_id if principal is not None else "",
+        model=model if model in facts.known_models else "",
+        policy_digest=facts.policy_digest,
+        degraded=any(one.degraded for one in exchanges),
+        input_tokens=sum(one.input_tokens for one in exchanges),
+        output_tokens=sum(one.output_tokens for one in exchanges),
+    )
+
+
 def _elapsed(start_us: int, end_us: int | None) -> int:
     return max(end_us - start_us, 0) if start_us and end_us else 0
 
@@ -126,6 +146,7 @@ class Books:
         self._settling: dict[int, tuple[Exchange, int]] = {}
         self._closed_early: dict[int, int] = {}
         self._renewing = False
+        self._told: cmd.Annotate | None = None
 
     @property
     def status(self) -> int:
@@ -155,6 +176,16 @@ class Books:
         """Note who answered, and with what status."""
         self._facts = replace(self._facts, upstream_host=host, upstream_status=status)
 
+    def annotate(self, exchanges: Sequence[Exchange]) -> list[cmd.Command]:
+        """What Envoy's access log should hear of the stream, where it has not heard it yet."""
+        if not exchanges:
+            return []
+        annotation = annotation_of(exchanges, self._facts)
+        if annotation == self._told:
+            return []
+        self._told = annotation
+        return [annotation]
+
     def take_commands(self) -> list[cmd.Command]:
         """The commands since the last call."""
         commands, self._commands = self._commands, []
@@ -165,7 +196,7 @@ class Books:
         deadline_ms = self._limits.ledger_deadline_ms
         if isinstance(effect, Classify):
             deadline_ms = self._limits.classify_deadline_ms
-        effect_id = self._run(effect, deadline_ms)
+        effect_id = self._run(exchange, effect, deadline_ms)
         self._asked.add(effect_id)
         if isinstance(effect, Reserve):
             self._reserving[effect_id] = (exchange, effect.reservation, bound.on_error)
@@ -213,7 +244,8 @@ class Books:
         running = [one for one in exchanges if one.forwarded and not one.closed]
         for exchange in running:
             if exchange.reservation is not None:
-                self._run(Renew(reservation=exchange.reservation), self._limits.ledger_deadline_ms)
+                effect = Renew(reservation=exchange.reservation)
+                self._run(exchange, effect, self._limits.ledger_deadline_ms)
         if running:
             self._schedule_renewal()
 
@@ -236,12 +268,13 @@ class Books:
             self._emit(exchange, status, None)
             return
         effect = Settle(reservation=exchange.reservation, tokens=tokens_used(exchange))
-        effect_id = self._run(effect, self._limits.ledger_deadline_ms)
+        effect_id = self._run(exchange, effect, self._limits.ledger_deadline_ms)
         self._settling[effect_id] = (exchange, status)
 
-    def _run(self, effect: Effect, deadline_ms: int) -> int:
+    def _run(self, exchange: Exchange, effect: Effect, deadline_ms: int) -> int:
         self._effects += 1
-        self._commands.append(cmd.RunEffect(self._effects, effect, deadline_ms))
+        number = max(exchange.key, 0)
+        self._commands.append(cmd.RunEffect(self._effects, effect, deadline_ms, number))
         return self._effects
 
     def _emit(self, exchange: Exchange, status: int, settled: Settled | None) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from extproc.core.events import DeadlineKind
     from extproc.domain.head import HeaderEdits
     from extproc.domain.ports import Effect, WireRefusal
-    from extproc.domain.verdict import Lane, Reason, Record
+    from extproc.domain.verdict import Action, Lane, Reason, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,37 @@ class Abort:
     why: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotate:
+    """Tell Envoy's access log, with the next reply, how the stream stands. The last word holds.
+
+    Of several exchanges it is the one with the highest action; token counts are those of all. ``model``
+    is empty unless the policy knows the name.
+    """
+
+    action: Action
+    reason: Reason
+    guard: str
+    tenant: str
+    key_id: str
+    model: str
+    policy_digest: str
+    degraded: bool
+    input_tokens: int
+    output_tokens: int
+
+
 @dataclass(frozen=True, slots=True)
 class RunEffect:
-    """Ask the edge; the answer comes back as EffectDone or EffectFailed with the same id."""
+    """Ask the edge; the answer comes back as EffectDone or EffectFailed with the same id.
+
+    ``exchange`` is the number of the exchange that asks, as in its record.
+    """
 
     effect_id: int
     effect: Effect
     deadline_ms: int
+    exchange: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +124,7 @@ Command = (
     | ReplyTrailers
     | Refuse
     | Abort
+    | Annotate
     | RunEffect
     | SetDeadline
     | ClearDeadline

@@ -118,7 +118,7 @@ def _judge(exchange: Exchange, asked: Asked) -> tuple[Verdict, bool]:
     answers: list[Answer] = []
     for answer in asked.answers:
         if answer is None or isinstance(answer, str):
-            return _verdict_on_failure(bound, answer), True
+            return _verdict_on_failure(bound, answer), answer is not FailureKind.TOO_LONG
         answers.append(answer)
     return bound.guard.judge(exchange.view, tuple(answers)), False
 

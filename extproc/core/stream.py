@@ -178,7 +178,10 @@ class Stream:
         if self._request.refusal is not None:
             self._refuse(self._request.refusal)
             return
-        self._out.extend(self._request.take_replies())
+        replies = self._request.take_replies()
+        if replies and isinstance(replies[0], cmd.ReplyHeaders):
+            self._annotate()
+        self._out.extend(replies)
 
     # --- the answer -------------------------------------------------------------------------
 
@@ -224,6 +227,8 @@ class Stream:
             self._end()
 
     def _release_answer(self, data: bytes, *, ended: bool, trailers: bool) -> None:
+        if ended:
+            self._annotate()
         if not self._answer_head_released and self._answer_head is not None:
             self._answer_head_released = True
             self._out.append(cmd.ReplyHeaders(Lane.RESPONSE, self._answer_head))
@@ -251,6 +256,7 @@ class Stream:
         for exchange in self._open_exchanges():
             exchange.decide(Action.BLOCK, refusal.reason, exchange.guard)
         if not self._answer_head_released:
+            self._annotate()
             self._out.append(cmd.Refuse(self._request.wire_refusal(told), told.reason))
             self._end(status=refusal.status)
             return
@@ -276,7 +282,7 @@ class Stream:
 
     def _crash(self, error: Exception) -> None:
         """A bug: replies of this event are taken back, effects and records are kept."""
-        replies = (cmd.ReplyHeaders, cmd.ReplyBody, cmd.ReplyTrailers, cmd.Refuse)
+        replies = (cmd.ReplyHeaders, cmd.ReplyBody, cmd.ReplyTrailers, cmd.Refuse, cmd.Annotate)
         head_was_out = self._answer_head_released and not any(
             isinstance(one, cmd.ReplyHeaders) and one.lane is Lane.RESPONSE for one in self._out
         )
@@ -289,6 +295,7 @@ class Stream:
         for exchange in self._open_exchanges():
             exchange.decide(Action.BLOCK, Reason.INTERNAL, exchange.guard)
         told = signed(INTERNAL, self._books.request_id)
+        self._annotate()
         self._out.append(cmd.Refuse(bare_refusal(told), told.reason))
         self._end(status=INTERNAL.status)
 
@@ -298,12 +305,20 @@ class Stream:
                 exchange.reason = Reason.PEER_CLOSED
         self._end(status=self._books.status if self._answer_head_released else 0)
 
-    def _open_exchanges(self) -> list[Exchange]:
-        """The exchanges without a record; the caller's own stands for a stream that has none."""
+    def _exchanges(self) -> list[Exchange]:
+        """All exchanges; the caller's own stands for a stream that has none."""
         everyone = list(self._request.exchanges.values())
         if not everyone and self._request.caller is not None:
             everyone = [self._request.caller]
-        return [exchange for exchange in everyone if not exchange.closed]
+        return everyone
+
+    def _open_exchanges(self) -> list[Exchange]:
+        """The exchanges without a record."""
+        return [exchange for exchange in self._exchanges() if not exchange.closed]
+
+    def _annotate(self) -> None:
+        """Let the next reply say how the stream stands."""
+        self._out.extend(self._books.annotate(self._exchanges()))
 
     def _end(self, *, status: int | None = None) -> None:
         """The stream is decided for good: nothing more is replied, all that is owed is settled."""

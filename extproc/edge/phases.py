@@ -93,6 +93,7 @@ class PhaseTable:
                 self._check_refusal()
             case (
                 cmd.Abort()
+                | cmd.Annotate()
                 | cmd.RunEffect()
                 | cmd.SetDeadline()
                 | cmd.ClearDeadline()

@@ -17,7 +17,7 @@ from extproc.core import events as ev
 from extproc.core.refusals import bug_report
 from extproc.domain.errors import DependencyError, FailureKind
 from extproc.domain.ports import Classify, Renew, Reserve, Settle
-from extproc.edge.translate import reply_bytes
+from extproc.edge.translate import annotated, reply_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -117,6 +117,7 @@ class StreamRunner:
         self._turn = asyncio.Lock()
         self._timers: dict[ev.DeadlineKind, asyncio.TimerHandle] = {}
         self._questions: set[asyncio.Task[None]] = set()
+        self._annotation: cmd.Annotate | None = None
         self._detached = False
 
     @property
@@ -178,8 +179,14 @@ class StreamRunner:
             return
         if isinstance(command, cmd.Abort):
             raise AbortStream(command.why)
+        if isinstance(command, cmd.Annotate):
+            self._annotation = command
+            return
         self._phases.check(command)
-        await self._write(reply_bytes(command))
+        reply = reply_bytes(command)
+        if self._annotation is not None:
+            reply, self._annotation = annotated(reply, self._annotation), None
+        await self._write(reply)
 
     # --- effects ----------------------------------------------------------------------------
 

@@ -44,6 +44,9 @@ METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 _ATTRIBUTES_KEY = "envoy.filters.http.ext_proc"
 _UPSTREAM_ADDRESS = "upstream.address"
 
+# Envoy takes it where `metadata_options.receiving_namespaces.untyped` lists it.
+_METADATA_NAMESPACE = "headgate"
+
 _FULL_DUPLEX = ProtocolConfiguration.FULL_DUPLEX_STREAMED
 _STATUS_MIN = 100
 _STATUS_MAX = 599
@@ -52,7 +55,7 @@ _ERROR_STATUS_MIN = 400
 _VALUE_FORBIDDEN = frozenset(chr(code) for code in (*range(32), 127)) - {"\t"}
 _PATH_FORBIDDEN = frozenset(chr(code) for code in (*range(33), 127)) | {"#"}
 
-__all__ = ["METHOD", "ProcessingRequest", "event_of", "reply_bytes"]
+__all__ = ["METHOD", "ProcessingRequest", "annotated", "event_of", "reply_bytes"]
 
 
 # --- from Envoy ------------------------------------------------------------------------------
@@ -174,6 +177,7 @@ def reply_bytes(command: cmd.Command) -> bytes:
             return _refusal_bytes(command.refusal, command.reason)
         case (
             cmd.Abort()
+            | cmd.Annotate()
             | cmd.RunEffect()
             | cmd.SetDeadline()
             | cmd.ClearDeadline()
@@ -183,6 +187,29 @@ def reply_bytes(command: cmd.Command) -> bytes:
             raise ValueError(f"{type(command).__name__} is not a reply")
         case _:
             assert_never(command)
+
+
+def annotated(reply: bytes, annotation: cmd.Annotate) -> bytes:
+    """A serialised reply that also carries an annotation, as dynamic metadata of our namespace.
+
+    Two serialised messages one after the other are their merge: the reply itself is not touched.
+    """
+    note = ProcessingResponse()
+    fields = note.dynamic_metadata.fields[_METADATA_NAMESPACE].struct_value.fields
+    for name, text in (
+        ("action", annotation.action.name.lower()),
+        ("reason", annotation.reason),
+        ("guard", annotation.guard),
+        ("tenant", annotation.tenant),
+        ("key_id", annotation.key_id),
+        ("model", annotation.model),
+        ("policy_digest", annotation.policy_digest),
+    ):
+        fields[name].string_value = text
+    fields["degraded"].bool_value = annotation.degraded
+    fields["input_tokens"].number_value = annotation.input_tokens
+    fields["output_tokens"].number_value = annotation.output_tokens
+    return reply + note.SerializeToString()
 
 
 def _body_bytes(command: cmd.ReplyBody) -> bytes:
