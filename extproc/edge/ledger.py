@@ -33,7 +33,13 @@ from urllib.parse import quote
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import (
+    BusyLoadingError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from extproc.domain.errors import DependencyError, FailureKind
@@ -44,6 +50,8 @@ from extproc.edge.breaker import Breaker
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from redis.credentials import CredentialProvider
+
     from extproc.domain.identity import Reservation
 
 ACL_RIGHTS: Final = (
@@ -51,6 +59,31 @@ ACL_RIGHTS: Final = (
     "+hgetall +hget +hset +hdel +zrangebyscore +zadd +zrem +pexpire"
 )
 """What the ledger's user must be allowed, in the words of ACL SETUSER."""
+
+# Redis 6.2 reports every failure within a script as one kind of error; only the words in it tell.
+_READONLY: Final = "READONLY"
+_WORDS: Final = (
+    _READONLY,
+    "OOM",
+    "WRONGTYPE",
+    "HGCLOSED",
+    "NOAUTH",
+    "WRONGPASS",
+    "NOPERM",
+    "CROSSSLOT",
+    "MOVED",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "MISCONF",
+    "NOREPLICAS",
+    "LOADING",
+    "BUSY",
+)
+_WORD_OF_TYPE: Final[dict[type[Exception], str]] = {
+    ReadOnlyError: _READONLY,
+    OutOfMemoryError: "OOM",
+    BusyLoadingError: "LOADING",
+}
 
 _RESERVED_NUMBERS = 5
 _SETTLED_NUMBERS = 2
@@ -103,13 +136,20 @@ class Ledger:
 
     ``url`` is ``redis://``, ``rediss://`` (TLS) or ``unix://``, with user and password for an ACL; its
     query takes redis-py's connection options, such as ``ssl_ca_certs``. Nothing connects before the first
-    call. Every call ends within ``limits.ledger_deadline_ms``, waiting for a connection included.
+    call. ``login`` gives user and password in the url's place. Every call ends within ``limits.ledger_deadline_ms``, waiting for a connection included.
 
     Raises:
         ValueError: the url is none that redis-py understands.
     """
 
-    def __init__(self, url: str, *, limits: Limits = LIMITS, scripts: Scripts | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        limits: Limits = LIMITS,
+        scripts: Scripts | None = None,
+        login: CredentialProvider | None = None,
+    ) -> None:
         self._limits = limits
         self._scripts = scripts if scripts is not None else Scripts.load()
         self._breaker = Breaker(failures_max=limits.ledger_failures_max, open_ms=limits.ledger_open_ms)
@@ -123,6 +163,7 @@ class Ledger:
             # RESP3 brings push messages that nobody here reads.
             protocol=2,
             retry=Retry(NoBackoff(), 0),
+            credential_provider=login,
         )
         try:
             # Makes an object and no connection: an option that the url may not have shows now, not later.
@@ -268,16 +309,17 @@ class Ledger:
         except ResponseError as error:
             # An answer, if not the one that was wanted: Redis is there, and quick to say so.
             self._breaker.succeeded()
-            if isinstance(error, ReadOnlyError):
+            word = _word(error)
+            if word == _READONLY:
                 # A failover made this one a replica; the name may lead to the new primary by now.
                 await self._pool.disconnect(inuse_connections=False)
-            raise _unavailable(duty, error) from error
+            raise DependencyError(FailureKind.UNAVAILABLE, f"redis {duty} ({word})") from error
         except asyncio.CancelledError:
             self._breaker.abandoned()
             raise
         except Exception as error:
             self._breaker.failed()
-            raise _unavailable(duty, error) from error
+            raise DependencyError(FailureKind.UNAVAILABLE, f"redis {duty} ({_word(error)})") from error
         self._breaker.succeeded()
         return answer
 
@@ -289,11 +331,12 @@ def _windows(reservation: Reservation, *, with_tokens: bool) -> tuple[int, ...]:
     return tuple(limit.window.duration_ms for limit in limits)
 
 
-def _unavailable(duty: str, error: Exception) -> DependencyError:
-    """Names the kind of failure, and Redis's own word for it: never its text."""
-    word = str(error).partition(" ")[0]
-    kind = word if word.isascii() and word.isalpha() and word.isupper() else type(error).__name__
-    return DependencyError(FailureKind.UNAVAILABLE, f"redis {duty} ({kind})")
+def _word(error: Exception) -> str:
+    """Redis's word for what went wrong, or the exception's type: never its text."""
+    text = str(error)
+    return next(
+        (word for word in _WORDS if word in text), _WORD_OF_TYPE.get(type(error), type(error).__name__)
+    )
 
 
 def _numbers(duty: str, answer: object, count: int) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ import re
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
+import redis
 from clocked_ledger import DAY, LEASE_MS, MINUTE, PATIENT, START, Clocked, reservation
 from ledger_oracle import CLOCK_KEY, TEST_CLOCK
 from ledger_worker import count_granted
@@ -209,6 +210,14 @@ def test_a_late_settlement_of_more_charges_the_excess_now(books):
     assert books.reserve(reservation("more", 1, limits=(DAY,))).remaining == 5_000 - 450 - 1
 
 
+def test_that_excess_is_charged_in_the_window_of_its_settlement(books):
+    minute = Window.MINUTE.duration_ms
+    books.reserve(reservation(tokens=400, limits=(MINUTE,), lease_ms=minute // 2))
+    books.at(START + minute + minute // 4)
+    books.settle(reservation(tokens=400, limits=(MINUTE,)), 450)
+    assert books.reserve(reservation("more", 1, limits=(MINUTE,))).remaining == 1_000 - 300 - 50 - 1
+
+
 def test_renewing_lets_the_lease_begin_anew(books):
     books.reserve(reservation(tokens=400))
     books.at(START + LEASE_MS - 1)
@@ -307,6 +316,23 @@ def test_the_shipped_clock_is_redis_own_and_no_caller_can_shift_it():
         assert CLOCK_KEY not in text
         assert text.count("redis.call('TIME')") == 1
         assert getattr(tested, duty).text.count("redis.call('TIME')") == 0
+
+
+def test_the_shipped_clock_is_in_milliseconds_of_the_unix_epoch(valkey):
+    async def reserve():
+        ledger = Ledger(valkey.url, limits=PATIENT)
+        await ledger.reserve(reservation())
+        await ledger.close()
+
+    def milliseconds(raw):
+        seconds, microseconds = raw.time()
+        return seconds * 1_000 + microseconds // 1_000
+
+    with redis.Redis.from_url(valkey.url) as raw:
+        before = milliseconds(raw)
+        asyncio.run(reserve())
+        at = raw.zscore(keys_of("acme")[1], "r") - LEASE_MS
+        assert before <= at <= milliseconds(raw)
 
 
 def test_the_shipped_scripts_count_by_redis_own_clock(valkey):

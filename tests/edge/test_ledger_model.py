@@ -127,6 +127,15 @@ class LedgerMachine(RuleBasedStateMachine):
             one = chance.choice(self.made)
             assert self.books.renew(one).held == self.oracles[one.tenant].renew(self.books.now, one)
 
+    @rule(tenant=st.sampled_from(["acme", "a}b"]))
+    def look_at_every_limit(self, tenant):
+        for limit in LIMITS_OF_TENANT:
+            # More than can ever fit: refused, with what is left.
+            look = reservation("look", limit.tokens + 1, tenant=tenant, limits=(limit,))
+            expected = self.oracles[tenant].reserve(self.books.now, look)
+            answer = self.books.reserve(look)
+            assert (answer.granted, answer.remaining) == expected
+
     @rule(
         passed=st.one_of(
             st.integers(0, 5_000),
