@@ -8,10 +8,7 @@ import logging
 import resource
 import signal
 import sys
-from functools import partial
 from importlib.metadata import version
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -20,96 +17,37 @@ from classifiers.classifier import Classifier
 from classifiers.errors import ClassifierError
 from classifiers.registry import load_shipped
 from classifiers.runtimes import RuntimeOptions, discover
-from extproc import codecs
+from extproc import codecs, policies
 from extproc.domain.errors import HeadgateError
 from extproc.domain.limits import LIMITS
 from extproc.edge.admin import AdminServer
 from extproc.edge.inference import InferenceBounds, InferenceService
 from extproc.edge.ledger import Ledger
+from extproc.edge.policy_source import PolicySource
 from extproc.edge.runner import Background, Services
 from extproc.edge.servicer import Servicer
 from extproc.edge.verdict_log import VerdictLog
-from extproc.guards import guard_specs
-from extproc.policy.describe import pipeline_text, summary_text
-from extproc.policy.keys import hash_key
-from extproc.policy.loading import LoadedPolicy, RuleVocabulary, load_policy
-from extproc.policy.snapshot import build_snapshot
-from extproc.redaction.packs import ALL_RULES, default_automaton
-from extproc.redaction.watches import Redactor
 from extproc.settings import Settings, split_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from extproc.domain.ports import PolicySnapshot
-
 LOG = logging.getLogger("headgate")
-_HASH_LABEL = "operator:hash"
 
 
 class StartError(HeadgateError):
     """The service cannot start; says which part, and what to do."""
 
 
-# --- the policy ------------------------------------------------------------------------------
-
-
-def _vocabulary(redactor: Redactor) -> RuleVocabulary:
-    packs: dict[str, set[str]] = {}
-    for rule in ALL_RULES:
-        packs.setdefault(rule.pack, set()).add(rule.entity_type)
-    return RuleVocabulary(
-        packs={pack: frozenset(types) for pack, types in packs.items()}, check=redactor.check
-    )
-
-
-def _load(path: Path, redactor: Redactor) -> LoadedPolicy:
-    return load_policy(path, guard_specs(), _vocabulary(redactor))
-
-
-def _snapshot(path: Path, redactor: Redactor, pepper: bytes) -> PolicySnapshot:
-    return build_snapshot(
-        _load(path, redactor),
-        guard_specs(),
-        key_hash=partial(hash_key, pepper),
-        find=redactor.find,
-        scanner=redactor,
-    )
-
-
-def _redactor(pepper: bytes) -> Redactor:
-    # A key of its own, so that a redacted value's hash cannot be looked up among API keys' hashes.
-    return Redactor(default_automaton(), hash_key=bytes.fromhex(hash_key(pepper, _HASH_LABEL)))
-
-
-def default_policy() -> Path:
-    """The shipped policy."""
-    return Path(str(files("extproc.policy") / "default.yaml"))
-
-
-def check_policy(path: Path) -> str:
-    """What a policy holds, if it can be loaded.
-
-    Raises:
-        PolicyError: it cannot; one line per fault.
-    """
-    return summary_text(_load(path, _redactor(b"check")), guard_specs())
-
-
-def describe_pipeline(path: Path | None) -> str:
-    """The guards in the order in which they run, with each policy's modes.
-
-    Raises:
-        PolicyError: the file cannot be loaded.
-    """
-    loaded = _load(path or default_policy(), _redactor(b"describe"))
-    return pipeline_text(loaded, guard_specs())
-
-
 # --- the service -----------------------------------------------------------------------------
 
 
-def _classifier(threads: int) -> Classifier:
+def open_classifier(threads: int) -> Classifier:
+    """The injection model, loaded and warmed up on ``threads`` threads.
+
+    Raises:
+        StartError: it cannot be.
+    """
     try:
         model = load_shipped()
         runtime = discover()["onnx"].open(model, RuntimeOptions(threads=threads))
@@ -124,9 +62,10 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         pepper = settings.pepper()
-        self._policy = _snapshot(settings.policy, _redactor(pepper), pepper)
-        classifier = _classifier(settings.threads)
-        LOG.info("policy %s, digest %s", settings.policy.name, self._policy.digest)
+        load = policies.loader(settings.policy.name, policies.new_redactor(pepper), pepper)
+        self._policy = PolicySource(settings.policy, load)
+        classifier = open_classifier(settings.threads)
+        LOG.info("policy %s, digest %s", settings.policy.name, self._policy.status.digest)
         LOG.info("%s", classifier.describe())
         self._inference = InferenceService(
             {"injection": classifier},
@@ -141,7 +80,7 @@ class Service:
         self._records = VerdictLog(settings.verdict_log, limits=LIMITS)
         self._background = Background()
         self._servicer = Servicer(
-            policy=lambda: self._policy,
+            policy=self._policy.on,
             codecs=codecs.discover(),
             services=Services(
                 ledger=self._ledger,
@@ -184,6 +123,8 @@ class Service:
         admin.start()
         await server.start()
         self._serving = True
+        self._policy.start()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._policy.reload_soon)
         watch = asyncio.create_task(self._watch_redis())
         LOG.info("serving on %s, admin on %s", self._settings.listen, self._settings.admin)
         # What was built lives as long as the process: the collector need not look at it again.
@@ -213,6 +154,7 @@ class Service:
         await self._inference.close(drain_ms=LIMITS.drain_deadline_ms)
         await self._ledger.close()
         self._records.close()
+        self._policy.close()
         LOG.info("stopped")
 
 
@@ -246,6 +188,8 @@ def run_service(settings: Settings) -> None:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    # Until the policy is there to be loaded again, a SIGHUP would end the process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # A core dump would hold prompts, answers and the pepper.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     LOG.info(

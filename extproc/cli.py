@@ -179,7 +179,7 @@ def key_new(*, pepper_file: Path, key_id: str | None) -> None:
 @click.option("--policy", type=_FILE, help="Show the modes of this policy. [default: the shipped one]")
 def pipeline(*, policy: Path | None) -> None:
     """Print the guards in the order in which they run."""
-    from extproc.app import describe_pipeline
+    from extproc.policies import describe_pipeline
 
     try:
         click.echo(describe_pipeline(policy), nl=False)
@@ -194,14 +194,23 @@ def policy() -> None:
 
 @policy.command("check")
 @click.argument("file", type=_FILE)
-def policy_check(*, file: Path) -> None:
+@click.option("--envoy", type=_FILE, help="Compare its routes with an Envoy configuration (YAML).")
+def policy_check(*, file: Path, envoy: Path | None) -> None:
     """Say whether FILE is a policy that could be loaded, or where it is not and what to write."""
-    from extproc.app import check_policy
+    from extproc.policies import check_policy
 
     try:
-        click.echo(check_policy(file))
+        click.echo(check_policy(file, envoy))
     except PolicyError as error:
         raise _Fails(str(error)) from None
+
+
+@policy.command("schema")
+def policy_schema() -> None:
+    """Print the JSON Schema of policy files, for editors."""
+    from extproc.policies import policy_schema
+
+    click.echo(policy_schema(), nl=False)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,13 @@ class Limits:
     policy_depth_max: int = 16
     # Faults of a policy file that are listed at once; more hide the first one.
     policy_faults_max: int = 20
+    # How often the policy file is looked at. A change counts once it has rested for one such time: a file that
+    # is being written is not read.
+    policy_poll_ms: int = 1_000
+    # Routes that Envoy names and the policy does not: each is logged once, and no more of them.
+    routes_reported_max: int = 64
+    # An Envoy configuration that a policy is compared with; a large mesh's has some megabytes.
+    envoy_file_bytes_max: int = 16 * 1024 * 1024
     # Verdict records waiting for the disk. From the half on no new stream is taken: the other half is for
     # those that run, of which there are streams_open_max at most.
     record_queue_max: int = 10_000
@@ -103,12 +110,41 @@ class Limits:
     record_batch_max: int = 1_000
     # The end of the process waits this long for a disk that does not take the last records.
     record_close_ms: int = 5_000
+    # Series of one metric: a thousand tenants with a few outcomes each; more are counted together.
+    metric_series_max: int = 10_000
+    # Effects of one exchange that its trace shows; an exchange has about three.
+    trace_effects_max: int = 32
+    # What is left of the traces may take this long to be sent when the process ends.
+    trace_close_ms: int = 5_000
     # Bytes of one gRPC message from Envoy: above a piece of body plus 96 KiB of headers.
     grpc_message_bytes_max: int = 16 * 1024 * 1024
     # Concurrent ext_proc streams of one process; Envoy gets RESOURCE_EXHAUSTED (a 500) above it.
     streams_open_max: int = 4_096
     # Streams that run may take this long to finish after SIGTERM.
     drain_deadline_ms: int = 30_000
+    # After SIGTERM new streams are still taken for this long, while health and readiness say no: above one
+    # interval and one timeout of the health check in envoy/, so that Envoy sends none to a closed door.
+    drain_notice_ms: int = 2_500
+    # How often the answer to health checks is brought up to date: a quarter of Envoy's interval.
+    health_refresh_ms: int = 250
+    # One question of `headgate ready` to a worker: a health check's own time limit is above it.
+    ready_probe_ms: int = 2_000
+    # Workers of one service: as many as a large machine has cores to give.
+    workers_max: int = 64
+    # A dead worker is started again after this pause, doubled per death within the time below.
+    worker_pause_first_ms: int = 250
+    worker_pause_max_ms: int = 8_000
+    # So many deaths of one worker within that time are a crash loop, which ends the service. A start takes
+    # some seconds, most of them for the classifier.
+    worker_deaths_max: int = 5
+    worker_deaths_within_ms: int = 120_000
+    # After SIGTERM workers have this long beyond their own notice and drain: settlements, inferences and the
+    # verdict log each end within their bounds.
+    worker_stop_margin_ms: int = 45_000
+    # A certificate, key or bundle of authorities: a bundle of 150 roots takes 250 KB.
+    tls_file_bytes_max: int = 1024 * 1024
+    # The longest path of a UNIX socket (sun_path of 108 bytes, one for the closing zero).
+    socket_path_bytes_max: int = 107
 
 
 LIMITS = Limits()

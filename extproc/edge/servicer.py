@@ -21,6 +21,7 @@ from extproc.edge.phases import IllegalReply, PhaseTable
 from extproc.edge.runner import AbortStream, Services, StreamRunner, now_us
 from extproc.edge.translate import METHOD, event_of
 from extproc.pb.extproc_wire_pb2 import ProcessingRequest
+from extproc.policy.envoy_routes import ROUTE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -34,12 +35,16 @@ Context = grpc.aio.ServicerContext[ProcessingRequest, bytes]
 
 
 class Servicer:
-    """Serves ``envoy.service.ext_proc.v3.ExternalProcessor/Process``."""
+    """Serves ``envoy.service.ext_proc.v3.ExternalProcessor/Process``.
+
+    ``policy`` gives a new stream's policy by the names that Envoy gave its route: none, one, or, where its
+    configuration is wrong, several.
+    """
 
     def __init__(
         self,
         *,
-        policy: Callable[[], PolicySnapshot],
+        policy: Callable[[Sequence[str]], PolicySnapshot],
         codecs: Sequence[Codec],
         services: Services,
         limits: Limits,
@@ -102,7 +107,7 @@ class Servicer:
         abort = _LateAbort()
         phases = PhaseTable()
         runner = StreamRunner(
-            stream=self._new_stream(),
+            stream=self._new_stream(_route_names(context)),
             phases=phases,
             services=self._services,
             write=context.write,
@@ -140,15 +145,21 @@ class Servicer:
             phases.opened(message)
             await runner.handle(event_of(message, now_us()))
 
-    def _new_stream(self) -> Stream:
+    def _new_stream(self, routes: Sequence[str]) -> Stream:
         return Stream(
             stream_id=str(uuid.uuid4()),
             at_us=now_us(),
             at_unix_ms=time.time_ns() // 1_000_000,
-            policy=self._policy(),
+            policy=self._policy(routes),
             codecs=self._codecs,
             limits=self._limits,
         )
+
+
+def _route_names(context: Context) -> tuple[str, ...]:
+    """The route's name: gRPC metadata from Envoy's configuration, never a header of the client's."""
+    metadata = context.invocation_metadata() or ()
+    return tuple(str(value) for key, value in metadata if key == ROUTE_KEY)
 
 
 class _LateAbort:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from extproc.domain.ports import GuardSpec
     from extproc.policy.loading import LoadedPolicy
+    from extproc.policy.model import PolicyFile, RouteEntry
 
 _COLUMNS = ("STAGE", "GUARD", "OWASP", "MODE")
 
@@ -35,14 +36,17 @@ def summary_text(loaded: LoadedPolicy, specs: Mapping[str, GuardSpec]) -> str:
     """That a policy checks, what it holds, and what of it lets traffic through unjudged."""
     file = loaded.file
     keys = sum(len(tenant.keys) for tenant in file.tenants.values())
-    counts = ", ".join(
-        (
-            _count(len(file.policies), "policy", "policies"),
-            _count(len(file.tenants), "tenant", "tenants"),
-            _count(keys, "key", "keys"),
-        )
-    )
-    lines = [f"{loaded.source}: good; {counts}; digest {loaded.digest[:12]}"]
+    counts = [
+        _count(len(file.policies), "policy", "policies"),
+        _count(len(file.tenants), "tenant", "tenants"),
+        _count(keys, "key", "keys"),
+    ]
+    if file.routes:
+        counts.append(_count(len(file.routes), "route", "routes"))
+    lines = [f"{loaded.source}: good; {', '.join(counts)}; digest {loaded.digest[:12]}"]
+    lines += [f"  route {name}: {_policies_on(route)}" for name, route in file.routes.items()]
+    if file.routes:
+        lines.append("  note: a route that Envoy names and this file does not is refused")
     for policy, sections in file.policies.items():
         for guard in specs:
             section = sections.get(guard)
@@ -55,10 +59,25 @@ def summary_text(loaded: LoadedPolicy, specs: Mapping[str, GuardSpec]) -> str:
         for name, tenant in file.tenants.items()
         if not tenant.keys
     ]
+    lines += [f"  note: policy {policy} holds for nobody" for policy in _unused(file)]
     return "\n".join(lines)
 
 
 _MEANS = {Mode.SHADOW: "in shadow: it records and lets pass", Mode.OFF: "off: it judges nothing"}
+
+
+def _policies_on(route: RouteEntry) -> str:
+    parts = [route.policy or "each tenant's own policy"]
+    parts += [f"{tenant}: {policy}" for tenant, policy in route.tenants.items()]
+    return "; ".join(parts)
+
+
+def _unused(file: PolicyFile) -> list[str]:
+    """The policies that no tenant has, on any route; none in a file that is not yet anybody's."""
+    # A stream whose route Envoy does not name has the tenant's own policy.
+    routes = (None, *file.routes)
+    used = {file.policy_of(tenant, route) for tenant in file.tenants for route in routes}
+    return [policy for policy in file.policies if used and policy not in used]
 
 
 def _modes(loaded: LoadedPolicy, spec: GuardSpec) -> str:

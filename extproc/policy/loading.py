@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -57,12 +57,13 @@ class LoadedPolicy:
     """A policy file that checks.
 
     ``digest`` is the SHA-256 of what the file means: comments, order and defaults written out do not
-    change it. ``source`` is the file's name for messages.
+    change it. ``source`` is the file's name for messages; ``document`` knows the line of every place.
     """
 
     source: str
     digest: str
     file: PolicyFile
+    document: Document = field(repr=False, compare=False)
 
 
 def load_policy(path: Path, specs: Mapping[str, GuardSpec], rules: RuleVocabulary) -> LoadedPolicy:
@@ -76,13 +77,23 @@ def load_policy(path: Path, specs: Mapping[str, GuardSpec], rules: RuleVocabular
     Raises:
         PolicyError: One line per fault: file, line, field, what is wrong, what to write instead.
     """
-    source = path.name
+    return parse_content(read_content(path), specs, rules, source=path.name)
+
+
+def read_content(path: Path) -> bytes:
+    """A policy file's bytes, a little more than are allowed at most. Raises PolicyError."""
     try:
         with path.open("rb") as file:
-            content = file.read(LIMITS.policy_bytes_max + 1)
+            return file.read(LIMITS.policy_bytes_max + 1)
     except OSError as error:
         why = error.strerror or "it cannot be read"
-        raise policy_error(source, [_whole_file(why, "check the path and its permissions")]) from None
+        raise policy_error(path.name, [_whole_file(why, "check the path and its permissions")]) from None
+
+
+def parse_content(
+    content: bytes, specs: Mapping[str, GuardSpec], rules: RuleVocabulary, *, source: str = "policy"
+) -> LoadedPolicy:
+    """Check a policy's bytes. Arguments and errors as for ``load_policy``."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -109,27 +120,28 @@ def parse_policy(
         file = model.validate_json(json.dumps(document.tree))
     except ValidationError as error:
         raise policy_error(source, faults_of(error, document, model)) from None
-    faults = [*_reference_faults(file, document), *_rule_faults(file, rules, document)]
+    faults = [
+        *_tenant_faults(file, document),
+        *_route_faults(file, document),
+        *_rule_faults(file, rules, document),
+    ]
     if faults:
         raise policy_error(source, faults)
-    return LoadedPolicy(source=source, digest=_digest(file), file=file)
+    return LoadedPolicy(source=source, digest=_digest(file), file=file, document=document)
 
 
 def _whole_file(what: str, instead: str) -> Fault:
     return Fault(line=1, field="", what=what, instead=instead)
 
 
-def _reference_faults(file: PolicyFile, document: Document) -> Iterator[Fault]:
-    """Names that name nothing, and keys that stand for two principals."""
+def _tenant_faults(file: PolicyFile, document: Document) -> Iterator[Fault]:
+    """Policies that are not there, and keys that stand for two principals."""
     hashes: set[str] = set()
     for name, tenant in file.tenants.items():
-        if tenant.policy not in file.policies:
-            place: Place = ("tenants", name, "policy")
-            instead = nearest(tenant.policy, tuple(file.policies))
-            yield _at(document, place, "names a policy that this file does not hold", instead)
+        yield from _policy_fault(tenant.policy, ("tenants", name, "policy"), file, document)
         ids: set[str] = set()
         for index, key in enumerate(tenant.keys):
-            place = ("tenants", name, "keys", index)
+            place: Place = ("tenants", name, "keys", index)
             if key.id in ids:
                 what = "stands twice in this tenant"
                 yield _at(document, (*place, "id"), what, "give every key its own id")
@@ -138,6 +150,25 @@ def _reference_faults(file: PolicyFile, document: Document) -> Iterator[Fault]:
                 yield _at(document, (*place, "hash"), what, "make a new key with `headgate key new`")
             ids.add(key.id)
             hashes.add(key.hash)
+
+
+def _route_faults(file: PolicyFile, document: Document) -> Iterator[Fault]:
+    """Policies and tenants that are not there."""
+    for name, route in file.routes.items():
+        if route.policy:
+            yield from _policy_fault(route.policy, ("routes", name, "policy"), file, document)
+        for tenant, policy in route.tenants.items():
+            place: Place = ("routes", name, "tenants", tenant)
+            if tenant not in file.tenants:
+                what = "names a tenant that this file does not hold"
+                yield _at(document, place, what, nearest(tenant, tuple(file.tenants)))
+            yield from _policy_fault(policy, place, file, document)
+
+
+def _policy_fault(policy: str, place: Place, file: PolicyFile, document: Document) -> Iterator[Fault]:
+    if policy not in file.policies:
+        what = "names a policy that this file does not hold"
+        yield _at(document, place, what, nearest(policy, tuple(file.policies)))
 
 
 def _rule_faults(file: PolicyFile, rules: RuleVocabulary, document: Document) -> Iterator[Fault]:
@@ -178,6 +209,7 @@ def _at(document: Document, place: Place, what: str, instead: str) -> Fault:
 def _digest(file: PolicyFile) -> str:
     content = {
         "tenants": {name: tenant.model_dump() for name, tenant in file.tenants.items()},
+        "routes": {name: route.model_dump() for name, route in file.routes.items()},
         "identity": file.identity,
         "policies": file.policies,
     }

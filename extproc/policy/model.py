@@ -6,11 +6,14 @@ Version 1::
     identity: {...}                   # settings of the guards of stage IDENTITY, by their names
     tenants:
       NAME: {policy: NAME, keys: [{id: NAME, hash: HEX}, ...]}
+    routes:                           # of Envoy; left out, every route has the tenant's policy
+      NAME: {policy: NAME, tenants: {TENANT: NAME, ...}}
     policies:
       NAME: {guards: {GUARD: {mode: enforce, on_error: block, ...}, ...}}
 
-A guard that a policy leaves out runs with its default settings and is enforced: forgetting one never
-switches it off.
+On a route its word for the tenant counts first, then its word for all, then the tenant's own policy. A
+guard that a policy leaves out runs with its default settings and is enforced: forgetting one never switches
+it off.
 """
 
 import dataclasses
@@ -19,6 +22,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model, model_validator
+from pydantic.config import JsonDict
 
 from extproc.domain.ports import GuardSpec
 from extproc.domain.verdict import Mode, OnError, Stage
@@ -51,6 +55,27 @@ class TenantEntry(_Strict):
     keys: tuple[KeyEntry, ...] = ()
 
 
+def _without_default(schema: JsonDict) -> None:
+    """Take out a default that is no value of the file's: it stands for a field that was left out."""
+    schema.pop("default")
+
+
+_ROUTES: Final = (
+    "Which policy holds on which of Envoy's routes, by the name that its configuration gives them. "
+    "One that Envoy names and this file does not is refused."
+)
+
+
+class RouteEntry(_Strict):
+    """Which policies hold on one of Envoy's routes; where it says nothing, the tenant's own does.
+
+    ``policy`` is empty where it was left out; ``tenants`` maps a tenant to its policy on this route.
+    """
+
+    policy: Name = Field(default="", json_schema_extra=_without_default)
+    tenants: Mapping[Name, Name] = Field(default_factory=dict)
+
+
 class _Section(_Strict):
     """Base of a guard's section: what every guard has."""
 
@@ -72,12 +97,26 @@ class PolicyFile:
     """A policy file that holds what it must; every guard has its section, written or default.
 
     ``identity`` maps the guards of stage IDENTITY to their settings: they run before the tenant, and so
-    its policy, is known. ``policies`` maps a policy's name to its sections by guard.
+    its policy, is known. ``policies`` maps a policy's name to its sections by guard. ``routes`` is empty
+    where the file has none, and then all routes are alike.
     """
 
     tenants: Mapping[str, TenantEntry]
+    routes: Mapping[str, RouteEntry]
     identity: Mapping[str, object]
     policies: Mapping[str, Mapping[str, GuardSection]]
+
+    def policy_of(self, tenant: str, route: str | None) -> str:
+        """The policy that holds for a tenant on a route; None is a request without a route's name.
+
+        Raises:
+            KeyError: the file does not hold that tenant, or that route.
+        """
+        own = self.tenants[tenant].policy
+        if route is None or not self.routes:
+            return own
+        entry = self.routes[route]
+        return entry.tenants.get(tenant) or entry.policy or own
 
 
 # Field names carry this prefix and the file's names are their aliases, so that a guard or a setting may be
@@ -105,6 +144,7 @@ class PolicyModel:
         policies: Mapping[str, BaseModel] = getattr(file, f"{_PREFIX}policies")
         return PolicyFile(
             tenants=getattr(file, f"{_PREFIX}tenants"),
+            routes=getattr(file, f"{_PREFIX}routes"),
             identity={
                 name: _settings(spec, getattr(file, _PREFIX + name))
                 for name, spec in self.specs.items()
@@ -115,12 +155,17 @@ class PolicyModel:
 
     def allowed_names(self, place: tuple[str | int, ...]) -> tuple[str, ...]:
         """The field names that the file may use in a mapping; empty where they are the operator's own."""
-        schema = self.model.model_json_schema()
+        schema = self.json_schema()
         node: object = schema
         for step in place:
             node = _schema_below(schema, node, step)
         properties = _resolved(schema, node).get("properties")
         return tuple(properties) if isinstance(properties, Mapping) else ()
+
+    def json_schema(self) -> dict[str, object]:
+        """The file's shape as a JSON Schema (draft 2020-12), as pydantic writes it."""
+        schema: dict[str, object] = self.model.model_json_schema()
+        return schema
 
     def _sections(self, policy: BaseModel) -> Mapping[str, GuardSection]:
         guards: BaseModel = getattr(policy, f"{_PREFIX}guards")
@@ -156,6 +201,11 @@ def policy_model(specs: Mapping[str, GuardSpec]) -> PolicyModel:
     top = {
         "version": (Literal[1], Field(alias="version")),
         "tenants": (Mapping[Name, TenantEntry], Field(default_factory=dict, alias="tenants")),
+        # One that is empty would refuse every route, which nobody can mean.
+        "routes": (
+            Mapping[Name, RouteEntry],
+            Field(default_factory=dict, min_length=1, alias="routes", description=_ROUTES),
+        ),
         "policies": (Mapping[Name, policy], Field(alias="policies")),  # type: ignore[valid-type]  # made at run time
     }
     return PolicyModel(specs, _model("Headgate policy", _Strict, {**identity, **top}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -10,7 +11,7 @@ from extproc.domain.ports import BoundGuard, GuardEnv, PolicySnapshot
 from extproc.domain.verdict import Mode, OnError, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from extproc.domain.ports import GuardSpec, RuleFinder, ScannerFactory
     from extproc.policy.loading import LoadedPolicy
@@ -29,14 +30,44 @@ class NamesModels(Protocol):
         """Model names of the policy's own, which may stand in a record."""
 
 
-def build_snapshot(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedPolicy:
+    """A policy file as streams use it: a snapshot for each of Envoy's routes, all with one digest.
+
+    ``unrouted`` is for a stream whose route has no name. ``routes`` is empty where the file tells no routes
+    apart. ``refusing`` has nobody's pipeline, so that it refuses everyone who was identified.
+    """
+
+    digest: str
+    unrouted: PolicySnapshot
+    routes: Mapping[str, PolicySnapshot]
+    refusing: PolicySnapshot
+
+    def on(self, names: Sequence[str]) -> PolicySnapshot:
+        """The snapshot for a stream.
+
+        Args:
+            names: The route as Envoy named it: once, or not at all. More than once is no route: which of
+                them Envoy meant cannot be known.
+        """
+        match tuple(names):
+            case ():
+                return self.unrouted
+            case (name,):
+                # What the operator forgot in a file that tells routes apart is closed, not open to all.
+                return self.routes.get(name, self.refusing) if self.routes else self.unrouted
+            case _:
+                return self.refusing
+
+
+def build_policy(
     loaded: LoadedPolicy,
     specs: Mapping[str, GuardSpec],
     *,
     key_hash: Callable[[str], str],
     find: RuleFinder,
     scanner: ScannerFactory,
-) -> PolicySnapshot:
+) -> RoutedPolicy:
     """The policy as streams use it.
 
     Args:
@@ -48,25 +79,39 @@ def build_snapshot(
     """
     file = loaded.file
     keyring = MappingProxyType(_keyring(file))
+    # Routes share what they have in common: a tenant has one pipeline for each policy.
+    made: dict[tuple[str, str], tuple[BoundGuard, ...]] = {}
 
     def env(tenant: str) -> GuardEnv:
         return GuardEnv(keyring=keyring, key_hash=key_hash, find=find, tenant=tenant)
 
-    identity = tuple(
-        _bound(spec, file.identity[name], env(_NO_TENANT), Mode.ENFORCE, OnError.BLOCK)
-        for name, spec in specs.items()
-        if spec.stage is Stage.IDENTITY
-    )
-    pipelines = {
-        tenant: _pipeline(file.policies[entry.policy], specs, env(tenant))
-        for tenant, entry in file.tenants.items()
-    }
-    return PolicySnapshot(
+    def pipeline(tenant: str, route: str | None) -> tuple[BoundGuard, ...]:
+        key = (tenant, file.policy_of(tenant, route))
+        if key not in made:
+            made[key] = _pipeline(file.policies[key[1]], specs, env(tenant))
+        return made[key]
+
+    refusing = PolicySnapshot(
         digest=loaded.digest,
-        identity=identity,
-        pipelines=MappingProxyType(pipelines),
+        identity=tuple(
+            _bound(spec, file.identity[name], env(_NO_TENANT), Mode.ENFORCE, OnError.BLOCK)
+            for name, spec in specs.items()
+            if spec.stage is Stage.IDENTITY
+        ),
+        pipelines=MappingProxyType({}),
         known_models=_known_models(file),
         scanner=scanner,
+    )
+
+    def snapshot(route: str | None) -> PolicySnapshot:
+        pipelines = {tenant: pipeline(tenant, route) for tenant in file.tenants}
+        return replace(refusing, pipelines=MappingProxyType(pipelines))
+
+    return RoutedPolicy(
+        digest=loaded.digest,
+        unrouted=snapshot(None),
+        routes=MappingProxyType({route: snapshot(route) for route in file.routes}),
+        refusing=refusing,
     )
 
 

@@ -84,8 +84,10 @@ class Bench:
         self.ledger, self.inference, self.records = Ledger(), Inference(), Records()
         self.background = Background()
         self.healthy = True
+        self.snapshot = snapshot
+        self.routes: list[tuple[str, ...]] = []
         self.servicer = Servicer(
-            policy=lambda: snapshot,
+            policy=self._policy,
             codecs=[LineCodec(alone=True)],
             services=Services(
                 ledger=self.ledger,
@@ -96,6 +98,10 @@ class Bench:
             limits=limits,
             healthy=lambda: self.healthy,
         )
+
+    def _policy(self, routes):
+        self.routes.append(tuple(routes))
+        return self.snapshot
 
     async def __aenter__(self):
         self.server = grpc.aio.server()
@@ -110,12 +116,12 @@ class Bench:
         await self.server.stop(0)
         await self.background.drain(5)
 
-    def call(self):
+    def call(self, *metadata):
         return self.channel.stream_stream(
             METHOD,
             request_serializer=ProcessingRequest.SerializeToString,
             response_deserializer=ProcessingResponse.FromString,
-        )()
+        )(metadata=metadata)
 
 
 def headers(*, request=True, end=False, config=DUPLEX, **fields) -> ProcessingRequest:
@@ -386,3 +392,48 @@ def test_a_bug_mid_answer_aborts_and_logs_no_text(caplog):
         assert "hunter2" not in caplog.text
 
     run(test, replace(policy(watching()), scanner=lambda _watches: Broken()))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "routes"),
+    [
+        ((), ()),
+        ((("x-headgate-route", "generate"),), ("generate",)),
+        ((("x-headgate-route", "one"), ("x-headgate-route", "two")), ("one", "two")),
+        ((("x-headgate-route", "same"), ("x-headgate-route", "same")), ("same", "same")),
+        ((("x-headgate-tenant", "other"),), ()),
+    ],
+)
+def test_a_streams_route_is_what_envoys_metadata_says_and_no_header_of_the_client(metadata, routes):
+    async def test(bench):
+        call = bench.call(*metadata)
+        await call.write(headers(x_headgate_route="the clients own", x_headgate_tenant="other"))
+        await call.write(body(b"hello\n", end=True))
+        assert (await call.read()).HasField("request_headers")
+        assert bench.routes == [routes]
+        call.cancel()
+
+    run(test)
+
+
+def test_a_stream_keeps_the_policy_that_it_began_with():
+    async def test(bench):
+        first = bench.call()
+        await first.write(headers())
+        await first.write(body(b"hello\n", end=True))
+        await first.read()
+        bench.snapshot = replace(policy(), digest="1" * 64)
+        second = bench.call()
+        for call in (second, first):
+            if call is second:
+                await call.write(headers())
+                await call.write(body(b"hello\n", end=True))
+                await call.read()
+            await call.write(headers(request=False))
+            await call.write(answer(b"0 say hunter2\n0 .\n", end=True))
+            await call.done_writing()
+            assert await ended(call) is grpc.StatusCode.OK
+        assert [record.policy_digest[0] for record in bench.records] == ["1", "0"]
+        assert [record.action for record in bench.records] == [Action.ALLOW, Action.REDACT]
+
+    run(test, policy(watching()))

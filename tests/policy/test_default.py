@@ -43,6 +43,12 @@ def test_nobody_may_call_and_nothing_may_be_asked_until_an_operator_says_so(poli
     assert file.policies["default"]["schema"].settings.models == ()
 
 
+def test_editors_find_the_schema_beside_it():
+    first = DEFAULT.splitlines()[0]
+    assert first.startswith("# yaml-language-server: $schema=")
+    assert (files("extproc.policy") / first.partition("$schema=")[2]).is_file()
+
+
 def test_the_demos_policy_checks_once_its_keys_are_filled_in(policies):
     loaded = policies.parse(Template(DEMO).substitute(HASHES))
     assert {tenant.keys[0].hash for tenant in loaded.file.tenants.values()} == set(HASHES.values())

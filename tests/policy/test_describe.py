@@ -34,7 +34,8 @@ def test_a_summary_says_what_passes_unjudged(policies):
         "  note: policy one: budget lets pass what it could not judge\n"
         "  note: policy one: injection is in shadow: it records and lets pass\n"
         "  note: policy one: pii is off: it judges nothing\n"
-        "  note: tenant acme has no keys: nobody can call as it"
+        "  note: tenant acme has no keys: nobody can call as it\n"
+        "  note: policy two holds for nobody"
     )
 
 
@@ -42,4 +43,26 @@ def test_a_summary_of_a_policy_that_judges_everything_is_one_line(policies):
     loaded = policies.parse("version: 1\npolicies: {a: {}}")
     assert summary_text(loaded, policies.specs) == (
         f"policy.yaml: good; 1 policy, 0 tenants, 0 keys; digest {loaded.digest[:12]}"
+    )
+
+
+def test_a_summary_names_routes_and_what_holds_for_nobody(policies):
+    loaded = policies.parse(
+        """
+version: 1
+tenants: {acme: {policy: one}, other: {policy: one}}
+routes:
+  generate: {policy: two, tenants: {acme: three}}
+  read_only: {}
+policies: {one: {}, two: {}, three: {}, four: {}}
+"""
+    )
+    assert summary_text(loaded, policies.specs) == (
+        f"policy.yaml: good; 4 policies, 2 tenants, 0 keys, 2 routes; digest {loaded.digest[:12]}\n"
+        "  route generate: two; acme: three\n"
+        "  route read_only: each tenant's own policy\n"
+        "  note: a route that Envoy names and this file does not is refused\n"
+        "  note: tenant acme has no keys: nobody can call as it\n"
+        "  note: tenant other has no keys: nobody can call as it\n"
+        "  note: policy four holds for nobody"
     )

@@ -25,7 +25,11 @@ tenants:
     policy: strict
     keys:
       - {{id: one, hash: "{HASH}"}}
+routes:
+  generate: {{policy: strict}}
+  read_only: {{tenants: {{acme: lax}}}}
 policies:
+  lax: {{}}
   strict:
     guards:
       injection: {{mode: shadow, on_error: allow, threshold: 0.7, roles: [user, tool]}}
@@ -45,6 +49,8 @@ def test_a_good_file_becomes_settings(policies):
         models=("llama",), sampling={"temperature": schema.Range(max=1), "seed": schema.Range()}
     )
     assert file.policies["strict"]["pii"].mode is Mode.OFF
+    assert file.policy_of("acme", None) == file.policy_of("acme", "generate") == "strict"
+    assert file.policy_of("acme", "read_only") == "lax"
 
 
 def test_a_guard_that_is_left_out_runs_with_its_defaults_and_is_enforced(policies):
@@ -125,6 +131,9 @@ class TestDigest:
             ("[llama]", "[llama, other]"),
             (HASH, "9e" * 32),
             ("acme", "acne"),
+            ("policy: strict}", "policy: lax}"),
+            ("acme: lax", "acme: strict"),
+            ("read_only", "reading"),
             ("id: one", "id: two"),
             ("[user, tool]", "[user]"),
         ],

@@ -3,7 +3,7 @@ from exchanges import fake_hash, find_digits
 
 from extproc.domain.identity import Principal
 from extproc.domain.verdict import Mode, OnError, Reason, Stage
-from extproc.policy.snapshot import build_snapshot
+from extproc.policy.snapshot import build_policy
 
 KEYS = {name: f"hg_{name}" for name in ("one", "two", "other")}
 TEXT = f"""
@@ -27,11 +27,21 @@ def scanner(watches):
     raise NotImplementedError(watches)
 
 
+@pytest.fixture(scope="module")
+def build(policies):
+    """A text as streams use it."""
+
+    def built(text):
+        return build_policy(
+            policies.parse(text), policies.specs, key_hash=fake_hash, find=find_digits, scanner=scanner
+        )
+
+    return built
+
+
 @pytest.fixture
-def snapshot(policies):
-    return build_snapshot(
-        policies.parse(TEXT), policies.specs, key_hash=fake_hash, find=find_digits, scanner=scanner
-    )
+def snapshot(build):
+    return build(TEXT).unrouted
 
 
 def test_identity_runs_before_any_tenant_is_known(snapshot):
@@ -78,4 +88,63 @@ def test_a_guard_without_a_section_is_an_error_and_not_a_gap(policies):
     loaded = policies.parse(TEXT)
     del loaded.file.policies["strict"]["injection"]
     with pytest.raises(KeyError):
-        build_snapshot(loaded, policies.specs, key_hash=fake_hash, find=find_digits, scanner=scanner)
+        build_policy(loaded, policies.specs, key_hash=fake_hash, find=find_digits, scanner=scanner)
+
+
+ROUTED = (
+    TEXT
+    + """
+routes:
+  generate: {policy: loose, tenants: {other: strict}}
+  listed: {}
+  unused: {tenants: {acme: unused}}
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def routed(build):
+    return build(ROUTED)
+
+
+class TestRoutes:
+    @pytest.mark.parametrize(
+        ("names", "models"),
+        [
+            ((), {"acme": "llama", "other": "qwen"}),
+            # The route's word for the tenant, before its word for all.
+            (("generate",), {"acme": "qwen", "other": "llama"}),
+            # A route that says nothing, or nothing for this tenant.
+            (("listed",), {"acme": "llama", "other": "qwen"}),
+            (("unused",), {"acme": "gemma", "other": "qwen"}),
+        ],
+    )
+    def test_the_nearest_word_counts(self, routed, names, models):
+        pipelines = routed.on(names).pipelines
+        found = {
+            tenant: next(bound.guard.settings.models[0] for bound in pipeline if bound.name == "schema")
+            for tenant, pipeline in pipelines.items()
+        }
+        assert found == models
+
+    @pytest.mark.parametrize(
+        "names", [("other",), ("",), ("generate", "generate"), ("generate", "listed"), ("GENERATE",)]
+    )
+    def test_a_route_that_the_file_does_not_name_or_that_has_two_names_is_closed(self, routed, names):
+        snapshot = routed.on(names)
+        assert snapshot is routed.refusing
+        assert snapshot.pipelines == {}
+        assert [bound.name for bound in snapshot.identity] == ["identity"]
+
+    def test_without_routes_all_are_alike_but_two_names_are_none(self, build):
+        plain = build(TEXT)
+        assert plain.on(()) is plain.on(("any",)) is plain.unrouted
+        assert plain.on(("any", "any")) is plain.refusing
+
+    def test_all_snapshots_have_the_files_digest(self, routed):
+        every = (routed.unrouted, routed.refusing, *routed.routes.values())
+        assert {snapshot.digest for snapshot in every} == {routed.digest}
+
+    def test_a_tenant_has_one_pipeline_for_each_policy(self, routed):
+        assert routed.on(("listed",)).pipelines["acme"] is routed.unrouted.pipelines["acme"]
+        assert routed.on(("generate",)).pipelines["other"] is not routed.unrouted.pipelines["acme"]
