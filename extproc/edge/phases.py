@@ -133,7 +133,8 @@ class PhaseTable:
 
     def _check_refusal(self) -> None:
         _require(not self._over, "a reply after a refusal")
-        _require(self._request.head_open, "a refusal before the request")
+        # Envoy's own answer to a request that it will not route has a head without a request's.
+        _require(self._request.head_open or self._response.head_open, "a refusal before any head")
         _require(not self._response.head_replied, "a refusal after the answer's head went out")
         self._over = True
 

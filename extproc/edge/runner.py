@@ -224,6 +224,10 @@ class StreamRunner:
 
     async def _resume(self, event: ev.Event) -> None:
         """Feed an event that did not come from Envoy."""
+        task = asyncio.current_task()
+        if task is not None:
+            # No longer a question: dropping it now would break off the reply that its answer causes.
+            self._questions.discard(task)
         try:
             await self.handle(event)
         except AbortStream:
