@@ -96,12 +96,17 @@ def error_document(message: str) -> bytes:
     return b'{"error":' + encode_string(message) + b"}"
 
 
-def refusal_document(refusal: Refusal, request_id: str) -> bytes:
-    """A refusal in Triton's error shape; it names the request unless the message already does."""
+def message_of(refusal: Refusal, request_id: str) -> str:
+    """A refusal's message; it names the request."""
     message = refusal.message
     if request_id and "(request " not in message:
         message = f"{message} (request {request_id})"
-    return error_document(message)
+    return message
+
+
+def refusal_document(refusal: Refusal, request_id: str) -> bytes:
+    """A refusal in Triton's error shape."""
+    return error_document(message_of(refusal, request_id))
 
 
 def wire_refusal(refusal: Refusal, request_id: str) -> WireRefusal:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from extproc.codecs import _triton_http as http
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS, Limits
-from extproc.domain.ports import RequestMessage, ResponseFrame
+from extproc.domain.ports import RequestEdits, RequestMessage, ResponseFrame
 from extproc.domain.segment import Operation, Params
 from extproc.domain.verdict import Reason
 from extproc.wire.buffers import BoundedBody
 
 if TYPE_CHECKING:
     from extproc.domain.head import HeaderEdits, RequestHead, ResponseHead
-    from extproc.domain.ports import Codec, CodecSession, RequestEdits, WireRefusal
+    from extproc.domain.ports import Codec, CodecSession, WireRefusal
     from extproc.domain.segment import Channel
     from extproc.domain.verdict import Refusal
 
@@ -39,12 +39,13 @@ def _model_of(path: str) -> str | None:
 
 
 class ReadOnlySession:
-    """One GET and its answer."""
+    """One GET and its answer. OpenAI's list of models is one too, in other words."""
 
     def __init__(self, head: RequestHead, model: str, limits: Limits) -> None:
         self._model = model
         self._limits = limits
         self._request_id = http.request_id_of(head)
+        self._edits = RequestEdits()
         self._status = 0
         self._requested = False
         self._answered = False
@@ -65,8 +66,9 @@ class ReadOnlySession:
         )
         return (message,)
 
-    def write_request(self, key: int, edits: RequestEdits) -> bytes:  # noqa: ARG002 - nothing to edit.
+    def write_request(self, key: int, edits: RequestEdits) -> bytes:  # noqa: ARG002 - the key is always 0.
         """No bytes: there is no body."""
+        self._edits = edits
         return b""
 
     def request_head_edits(self) -> HeaderEdits:
@@ -89,9 +91,17 @@ class ReadOnlySession:
         self._answered = True
         body = self._body.take()
         failed = self._status >= http.ERROR_STATUS_MIN
-        if failed and body:
-            body = http.judged_error(body, self._status, limits=self._limits)
+        if body:
+            body = self.judged_error(body, self._status) if failed else self.judged(body)
         return (ResponseFrame(key=0, deltas=(), token=body, final=True, error=failed),)
+
+    def judged(self, body: bytes) -> bytes:
+        """A good answer as it may go on."""
+        return body
+
+    def judged_error(self, body: bytes, status: int) -> bytes:
+        """An error as it may go on."""
+        return http.judged_error(body, status, limits=self._limits)
 
     def write_response(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
         """The answer's bytes."""

@@ -77,9 +77,16 @@ def described(frames: list[ResponseFrame]) -> list[dict]:
             "usage": list(frame.usage) if frame.usage else None,
             "final": frame.final,
             "error": frame.error,
+            **({"ended": [list(channel) for channel in frame.ended]} if frame.ended else {}),
         }
         for frame in frames
     ]
+
+
+def message_of(document: bytes) -> str:
+    """The message of an error: Triton's is a string, OpenAI's an object."""
+    error = json.loads(document)["error"]
+    return error if isinstance(error, str) else error["message"]
 
 
 @every_codec
@@ -168,8 +175,7 @@ def test_an_answer_with_noise_in_it_raises_nothing_but_peer_error(sample, noise,
 @every_sample
 def test_a_refusal_parses_as_the_client_would_and_carries_the_request_id(sample):
     wire = session_of(sample).refuse(REFUSAL)
-    message = json.loads(wire.body)["error"]
-    assert (wire.status, message) == (429, f"over budget (request {REQUEST_ID})")
+    assert (wire.status, message_of(wire.body)) == (429, f"over budget (request {REQUEST_ID})")
     assert dict(wire.headers) == {"content-type": "application/json", "retry-after": "7"}
 
 
@@ -183,7 +189,14 @@ def test_a_refusal_within_the_answer_is_an_event_of_it_or_impossible(sample):
     assert (refused is not None) == streamed
     if refused is not None:
         payload = refused.removeprefix(b"data: ").removesuffix(b"\n\n")
-        assert json.loads(payload) == {"error": f"over budget (request {REQUEST_ID})"}
+        assert message_of(payload) == f"over budget (request {REQUEST_ID})"
+
+
+@every_codec
+def test_a_refusal_without_a_session_is_in_the_same_shape(codec: Codec):
+    wire = codec.refuse(REFUSAL)
+    assert (wire.status, message_of(wire.body)) == (429, "over budget")
+    assert dict(wire.headers) == {"content-type": "application/json", "retry-after": "7"}
 
 
 @every_sample

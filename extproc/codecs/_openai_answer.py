@@ -1,0 +1,336 @@
+"""The answer of OpenAI's chat completions: events or one JSON body, their texts, ends and token counts.
+
+Every string is either of a closed vocabulary (roles, finish reasons, the model's own name), or a delta of
+its place's channel. Log probabilities and token ids repeat the answer where no scanner could follow, and
+become null, always. Sound cannot be read, and makes the answer unreadable. ``finish_reason`` ends the
+channels of its choice; text that comes after it is none that a server sends.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from extproc.codecs import _openai_http as oai
+from extproc.codecs import _triton_http as http
+from extproc.codecs._openai_frame import Carried, FrameParts, Located, Place
+from extproc.codecs._openai_message import MessageReader
+from extproc.codecs._openai_sites import Sites, tail_document
+from extproc.domain.errors import PeerError
+from extproc.domain.ports import ResponseFrame
+from extproc.domain.segment import Channel, Delta, Usage
+from extproc.domain.verdict import Reason
+from extproc.wire.buffers import BoundedBody
+from extproc.wire.splice import Splice, encode_string, splice
+from extproc.wire.sse import SseReader
+from extproc.wire.strict_json import Array, Number, Object, Text, parse, texts_of
+
+if TYPE_CHECKING:
+    from extproc.codecs._openai_sites import Site
+    from extproc.domain.limits import Limits
+    from extproc.wire.sse import SseFrame
+    from extproc.wire.strict_json import Value
+
+_DONE: Final = b"[DONE]"
+_ENVELOPE: Final = ("id", "object", "created", "model", "system_fingerprint")
+_PLAIN: Final = re.compile(rb'[^"\\\x00-\x1f]*+')
+# Of the shapes that one answer's events have in turn: choices times fields.
+_SHAPES_MAX: Final = 4
+
+
+class Shape(NamedTuple):
+    """An event in which only the one text varied: all that stands before it, and after it."""
+
+    prefix: bytes
+    suffix: bytes
+    site: Site
+
+
+class AnswerReader:
+    """Reads one answer.
+
+    ``tools`` are the names that the caller declared; ``json_answer`` says that the content is JSON itself.
+    ``hide_usage``: the client had not asked for token counts.
+    """
+
+    def __init__(  # noqa: PLR0913 - all of them are facts of one answer.
+        self,
+        *,
+        model: str,
+        tools: frozenset[str],
+        json_answer: bool,
+        status: int,
+        streamed: bool,
+        hide_usage: bool,
+        limits: Limits,
+    ) -> None:
+        self._status = status
+        self._hide_usage = hide_usage
+        self._limits = limits
+        self._sites = Sites(limits)
+        self._message = MessageReader(
+            sites=self._sites, model=model, tools=tools, json_answer=json_answer, limits=limits
+        )
+        self._events = SseReader(limits=limits) if streamed else None
+        self._body = BoundedBody(
+            bytes_max=limits.answer_bytes_max, reason=Reason.UPSTREAM_UNREADABLE, status=502
+        )
+        self._shapes: list[Shape] = []
+        self._ended = False
+        self._counted = Usage(0, 0)
+        self._last: tuple[bytes, Object] = (b"", Object({}, 0, 0))
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer comes as events."""
+        return self._events is not None
+
+    def read(self, chunk: bytes, *, eof: bool) -> tuple[ResponseFrame, ...]:
+        """The frames that a chunk completes.
+
+        Raises:
+            PeerError: UPSTREAM_UNREADABLE, status 502, for whatever cannot be vouched for.
+        """
+        if self._ended:
+            return ()
+        self._ended = eof
+        if self._events is None:
+            self._body.feed(chunk)
+            return (self._whole(self._body.take()),) if eof else ()
+        frames: list[ResponseFrame] = []
+        for event in self._events.feed(chunk, eof=eof):
+            known = self._known(event) if self._shapes else None
+            if known is not None:
+                frames.append(known)
+            else:
+                frames += self._event(event)
+        if eof:
+            frames += self._carried(self._sites.open_ones())
+        return tuple(frames)
+
+    def write(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
+        """A frame's bytes with ``texts`` in place of its deltas; hidden members go."""
+        located = frame.token
+        if isinstance(located, Carried):
+            (text,) = texts
+            return self.write_tail(located.channel, text) if text else b""
+        if not isinstance(located, Located) or len(texts) != len(located.places):
+            raise AssertionError("a frame of another session")
+        if located.hidden:
+            return b""
+        edits = list(located.edits)
+        for place, text in zip(located.places, texts, strict=True):
+            written = text if place.site is None else place.site.spelled(text)
+            if text == place.shown:
+                written = place.spelled
+                if written == place.text.value:
+                    continue
+            edits.append(Splice(place.text.start, place.text.end, encode_string(written)))
+        if not edits and located.span is not None:
+            return located.raw
+        document = splice(located.document, edits)
+        if located.span is not None:
+            start, end = located.span
+            return located.raw[:start] + document + located.raw[end:]
+        return b"data: " + document.replace(b"\n", b"\ndata: ") + b"\n\n"
+
+    def write_tail(self, channel: Channel, text: str) -> bytes:
+        """An event for text of a channel that was held when the channel or the answer ended."""
+        if not self.streamed:
+            raise AssertionError("a JSON answer has no tail: its only frame is final")
+        document, root = self._last
+        members = [root.members[name] for name in _ENVELOPE if name in root.members]
+        envelope = [
+            document[member.start : member.value.end]
+            for member in members
+            if not isinstance(member.value, (Array, Object))
+            and (
+                not isinstance(member.value, Text)
+                or self._message.is_technical(member.name, member.value.value)
+            )
+        ]
+        return b"data: " + tail_document(self._sites.of(channel), text, envelope) + b"\n\n"
+
+    # --- events ----------------------------------------------------------------------------------
+
+    def _known(self, event: SseFrame) -> ResponseFrame | None:
+        """The fast path: an event that is the same as an earlier one but for its text.
+
+        All bytes around the text are equal, and the text is one sound string: so the document has the same
+        structure, of which only that string can differ.
+        """
+        document = event.data
+        if document is None or event.data_span is None or event.fields or not event.complete:
+            return None
+        for shape in self._shapes:
+            start, end = len(shape.prefix) - 1, len(document) - len(shape.suffix) + 1
+            if end - start > 1 and document.startswith(shape.prefix) and document.endswith(shape.suffix):
+                text = self._string(document, start, end)
+                if text is None:
+                    return None
+                place = Place.of(shape.site, text)
+                return ResponseFrame(
+                    key=0,
+                    deltas=(Delta(shape.site.channel, place.shown),),
+                    token=Located(event.raw, event.data_span, document, (place,), (), hidden=False),
+                )
+        return None
+
+    def _string(self, document: bytes, start: int, end: int) -> Text | None:
+        """The string that fills a span of the document; None where it is anything else."""
+        try:
+            if _PLAIN.fullmatch(document, start + 1, end - 1) is not None:
+                return Text(document[start + 1 : end - 1].decode(), start, end)
+            value = parse(document[start:end], limits=self._limits)
+        except (PeerError, UnicodeDecodeError):
+            # The general reader will say what is wrong.
+            return None
+        return Text(value.value, start, end) if isinstance(value, Text) else None
+
+    def _event(self, event: SseFrame) -> list[ResponseFrame]:
+        if not event.complete:
+            raise http.unreadable("it ends within an event")
+        if any(name for name, _ in event.fields):
+            raise http.unreadable("an event has fields other than data")
+        if event.data is None:
+            # Comments keep a connection alive; no client shows them, and no scanner reads them.
+            return []
+        span = event.data_span if not event.fields else None
+        if event.data == _DONE:
+            located = Located(event.raw, span, event.data, (), (), hidden=False)
+            done = ResponseFrame(key=0, deltas=(), token=located, final=True)
+            return [*self._carried(self._sites.open_ones()), done]
+        root = self._parse(event.data)
+        if oai.is_error(root):
+            return [self._failed(event.raw, span, event.data, final=False)]
+        return self._document(event.raw, span, event.data, root)
+
+    def _whole(self, body: bytes) -> ResponseFrame:
+        if self._status >= http.ERROR_STATUS_MIN and not body:
+            located = Located(b"", (0, 0), b"", (), (), hidden=False)
+            return ResponseFrame(key=0, deltas=(), token=located, final=True, error=True)
+        span = (0, len(body))
+        if self._status >= http.ERROR_STATUS_MIN:
+            return self._failed(body, span, body, final=True)
+        root = self._parse(body)
+        if oai.is_error(root):
+            return self._failed(body, span, body, final=True)
+        (frame,) = self._document(body, span, body, root, final=True)
+        return frame
+
+    def _parse(self, document: bytes) -> Object:
+        try:
+            root = parse(document, limits=self._limits)
+        except PeerError as error:
+            raise http.unreadable(error.message) from None
+        if not isinstance(root, Object):
+            raise http.unreadable("it is no JSON object")
+        return root
+
+    def _failed(
+        self, raw: bytes, span: tuple[int, int] | None, document: bytes, *, final: bool
+    ) -> ResponseFrame:
+        """A failure that the server reports: each of its strings is scanned, whole."""
+        judged = oai.judged_error(document, self._status, limits=self._limits)
+        if judged != document:
+            document = judged
+            raw, span = (document, (0, len(document))) if final else (b"", None)
+        texts = tuple(texts_of(self._parse(document)))
+        return ResponseFrame(
+            key=0,
+            deltas=tuple([Delta(Channel(at, oai.ERROR), text.value) for at, text in enumerate(texts)]),
+            token=Located(
+                raw,
+                span,
+                document,
+                tuple([Place(text, text.value, text.value, None) for text in texts]),
+                (),
+                hidden=False,
+            ),
+            final=final,
+            error=True,
+        )
+
+    # --- documents -------------------------------------------------------------------------------
+
+    def _document(
+        self,
+        raw: bytes,
+        span: tuple[int, int] | None,
+        document: bytes,
+        root: Object,
+        *,
+        final: bool = False,
+    ) -> list[ResponseFrame]:
+        """The frame of a document, behind those of what channels that it ends had not made out."""
+        sites_before = len(self._sites)
+        parts = FrameParts(final=final)
+        usage = self._usage(root)
+        hidden = usage is not None and self._hide_usage and self._has_no_choices(root)
+        if not hidden:
+            self._message.read_root(parts, root)
+            if usage is not None and self._hide_usage:
+                parts.drop(root.members["usage"].value)
+        self._last = (document, root)
+        ended = tuple([site.channel for site in parts.ended] + parts.once)
+        frame = ResponseFrame(
+            key=0,
+            deltas=tuple(parts.deltas),
+            token=Located(raw, span, document, tuple(parts.places), tuple(parts.edits), hidden=hidden),
+            usage=usage,
+            ended=ended,
+            final=final,
+        )
+        if ended or len(self._sites) > sites_before:
+            # What a text means may have changed with it.
+            self._shapes.clear()
+        elif usage is None and span is not None and not parts.edits and len(parts.places) == 1:
+            self._learn(document, parts.places[0])
+        return [*self._carried(parts.ended), frame]
+
+    def _learn(self, document: bytes, place: Place) -> None:
+        if place.site is not None:
+            shape = Shape(document[: place.text.start + 1], document[place.text.end - 1 :], place.site)
+            self._shapes = [shape, *self._shapes[: _SHAPES_MAX - 1]]
+
+    def _carried(self, sites: list[Site]) -> list[ResponseFrame]:
+        """Frames of this service's own for escapes that had begun when their text ended."""
+        frames = []
+        for site in sites:
+            if site.reader is not None and site.reader.begun:
+                text = site.reader.feed("", eof=True).text
+                delta = Delta(site.channel, text)
+                frames.append(ResponseFrame(key=0, deltas=(delta,), token=Carried(site.channel)))
+        return frames
+
+    def _has_no_choices(self, root: Object) -> bool:
+        choices = root.members.get("choices")
+        return choices is None or (isinstance(choices.value, Array) and not choices.value.items)
+
+    def _usage(self, root: Object) -> Usage | None:
+        """What a frame adds; servers that count in every event repeat what they counted before."""
+        member = root.members.get("usage")
+        if member is None or not isinstance(member.value, Object):
+            return None
+        counts = member.value.members
+        seen = Usage(
+            *(_count(counts[name].value) if name in counts else 0 for name in _COUNTS),
+        )
+        before = self._counted
+        self._counted = Usage(
+            max(seen.input_tokens, before.input_tokens), max(seen.output_tokens, before.output_tokens)
+        )
+        return Usage(
+            self._counted.input_tokens - before.input_tokens,
+            self._counted.output_tokens - before.output_tokens,
+        )
+
+
+_COUNTS: Final = ("prompt_tokens", "completion_tokens")
+
+
+def _count(value: Value) -> int:
+    number = value.value if isinstance(value, Number) else None
+    if not isinstance(number, int) or number < 0:
+        raise http.unreadable("a token count is no whole number")
+    return number

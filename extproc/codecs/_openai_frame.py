@@ -1,0 +1,95 @@
+"""What the reader of an OpenAI answer finds in one document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from extproc.domain.segment import Channel, Delta
+from extproc.wire.splice import Splice
+from extproc.wire.strict_json import Constant, Text
+
+if TYPE_CHECKING:
+    from extproc.codecs._openai_sites import Site
+    from extproc.wire.strict_json import Value
+
+# A text that is whole where it stands (an id, a name): its channel ends with it.
+ONCE = "output.once"
+
+
+class Place(NamedTuple):
+    """A delta's place.
+
+    ``shown`` is the delta's text, ``spelled`` what stands for it where it is not changed: other than the
+    text of the document where an escape reaches into the next event. ``site`` is None for a whole text.
+    """
+
+    text: Text
+    shown: str
+    spelled: str
+    site: Site | None
+
+    @classmethod
+    def of(cls, site: Site, text: Text, *, eof: bool = False) -> Place:
+        """The place of a piece of a site's text."""
+        if site.reader is None:
+            return cls(text, text.value, text.value, site)
+        spelled, shown = site.reader.feed(text.value, eof=eof)
+        return cls(text, shown, spelled, site)
+
+
+class Located(NamedTuple):
+    """A frame's token: its bytes, where its deltas stand in them, and what is edited in any case.
+
+    ``span`` is where ``document`` lies in ``raw``; None where ``raw`` must be built anew. ``hidden``: none
+    of it goes on.
+    """
+
+    raw: bytes
+    span: tuple[int, int] | None
+    document: bytes
+    places: tuple[Place, ...]
+    edits: tuple[Splice, ...]
+    hidden: bool
+
+
+class Carried(NamedTuple):
+    """The token of a frame of this service's own."""
+
+    channel: Channel
+
+
+class FrameParts:
+    """Collects the parts of one frame. With ``final`` every text in it is the last of its site."""
+
+    def __init__(self, *, final: bool) -> None:
+        self.final = final
+        self.deltas: list[Delta] = []
+        self.places: list[Place] = []
+        self.edits: list[Splice] = []
+        self.ended: list[Site] = []
+        self.once: list[Channel] = []
+
+    def streaming(self, site: Site, text: Text, *, last: bool) -> None:
+        """A piece of a site's text; ``last`` where the site ends with this frame."""
+        place = Place.of(site, text, eof=last or self.final)
+        site.open = True
+        self.deltas.append(Delta(site.channel, place.shown))
+        self.places.append(place)
+
+    def whole(self, text: Text) -> None:
+        """A text that is not continued."""
+        channel = Channel(len(self.once), ONCE)
+        self.once.append(channel)
+        self.deltas.append(Delta(channel, text.value))
+        self.places.append(Place(text, text.value, text.value, None))
+
+    def end(self, site: Site) -> None:
+        """No more text of a site comes after this frame."""
+        if site.open:
+            site.open = False
+            self.ended.append(site)
+
+    def drop(self, value: Value) -> None:
+        """Put null in a value's place."""
+        if not isinstance(value, Constant) or value.value is not None:
+            self.edits.append(Splice(value.start, value.end, b"null"))

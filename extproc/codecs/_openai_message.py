@@ -1,0 +1,242 @@
+"""Walks one document of a chat answer: choices, their messages or deltas, tool calls, and anything else."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from extproc.codecs import _triton_http as http
+from extproc.wire.strict_json import Array, Constant, Number, Object, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from extproc.codecs._openai_frame import FrameParts
+    from extproc.codecs._openai_sites import Path, Sites
+    from extproc.domain.limits import Limits
+    from extproc.wire.strict_json import Member, Value
+
+# The answer's text again, as tokens with their bytes, or as their numbers.
+_DROPPED: Final = frozenset(
+    {"logprobs", "prompt_logprobs", "prompt_token_ids", "token_ids", "prompt_text", "kv_transfer_params"}
+)
+_STREAMING: Final = frozenset({"content", "refusal", "reasoning", "reasoning_content"})
+_WORDS: Final[Mapping[str, frozenset[str]]] = {
+    "object": frozenset({"chat.completion", "chat.completion.chunk"}),
+    "service_tier": frozenset({"auto", "default", "flex", "priority", "scale"}),
+    "role": frozenset({"assistant"}),
+    "type": frozenset({"function"}),
+    "finish_reason": frozenset(
+        {"stop", "length", "tool_calls", "content_filter", "function_call", "abort", "error"}
+    ),
+}
+# Made of letters and digits by servers, never by a model.
+_MADE: Final[Mapping[str, re.Pattern[str]]] = {
+    "id": re.compile(
+        r"(?:chatcmpl-|cmpl-)?[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}|chatcmpl-[A-Za-z0-9]{16,40}"
+    ),
+    "system_fingerprint": re.compile(r"fp_[0-9a-f]{6,16}"),
+}
+# A key that no model wrote: anything else would be text that nobody scans.
+_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_CHOICE_MAX: Final = 1 << 16
+
+
+class MessageReader:
+    """Finds the texts of documents; the state of one answer."""
+
+    def __init__(
+        self, *, sites: Sites, model: str, tools: frozenset[str], json_answer: bool, limits: Limits
+    ) -> None:
+        self._sites = sites
+        self._model = model
+        self._tools = tools
+        self._json_answer = json_answer
+        self._limits = limits
+        self._finished: set[int] = set()
+
+    def is_technical(self, name: str, value: str) -> bool:
+        """Whether a member of the answer holds what only a server says, and needs no scanning."""
+        if name == "model":
+            return value == self._model
+        words = _WORDS.get(name)
+        if words is not None:
+            return value in words
+        made = _MADE.get(name)
+        return made is not None and made.fullmatch(value) is not None
+
+    def read_root(self, parts: FrameParts, root: Object) -> None:
+        """Every text of a document."""
+        for member in root.members.values():
+            if member.name == "choices":
+                for position, item in enumerate(_items(member)):
+                    self._choice(parts, _object(item), position)
+            else:
+                self._member(parts, None, (), member)
+
+    def _choice(self, parts: FrameParts, choice: Object, position: int) -> None:
+        index = self._index(choice, position, _CHOICE_MAX)
+        finish = choice.members.get("finish_reason")
+        finished = finish is not None and isinstance(finish.value, Text)
+        for member in choice.members.values():
+            if member.name in {"delta", "message"} and isinstance(member.value, Object):
+                self._message(parts, index, member.value, last=finished)
+            else:
+                self._member(parts, index, (), member)
+        if finished:
+            self._finished.add(index)
+            for site in self._sites.open_ones(index):
+                parts.end(site)
+
+    def _message(self, parts: FrameParts, choice: int, message: Object, *, last: bool) -> None:
+        for member in message.members.values():
+            name, value = member.name, member.value
+            if isinstance(value, Constant) and value.value is None:
+                continue
+            if name in _STREAMING and isinstance(value, Text):
+                escaped = name == "content" and self._json_answer
+                self._text(parts, choice, ("delta", name), name, value, last=last, escaped=escaped)
+            elif name == "tool_calls":
+                for position, item in enumerate(_items(member)):
+                    self._call(parts, choice, _object(item), position, last=last)
+            elif name == "function_call":
+                base: Path = ("delta", name)
+                self._function(parts, choice, base, name, _object(value), last=last)
+            elif name == "audio":
+                self._audio(parts, choice, _object(value), last=last)
+            elif name == "annotations":
+                self._leaves(parts, choice, ("delta", name), value, whole=True)
+            else:
+                self._member(parts, choice, ("delta",), member)
+
+    def _call(self, parts: FrameParts, choice: int, call: Object, position: int, *, last: bool) -> None:
+        index = self._index(call, position, self._limits.channels_max)
+        base: Path = ("delta", "tool_calls", index)
+        for member in call.members.values():
+            if member.name == "function" and isinstance(member.value, Object):
+                path = (*base, "function")
+                self._function(parts, choice, path, f"tool_calls.{index}", member.value, last=last)
+            elif member.name == "id" and isinstance(member.value, Text):
+                parts.whole(member.value)
+            elif member.name != "index":
+                self._member(parts, choice, base, member)
+
+    def _function(  # noqa: PLR0913 - where the call stands takes three.
+        self, parts: FrameParts, choice: int, base: Path, field: str, function: Object, *, last: bool
+    ) -> None:
+        for member in function.members.values():
+            if not isinstance(member.value, Text):
+                self._member(parts, choice, base, member)
+            elif member.name == "name":
+                path = (*base, "name")
+                # A name that the caller declared tells nothing. Any other may come in pieces.
+                if member.value.value not in self._tools or self._sites.standing(choice, path) is not None:
+                    self._text(parts, choice, path, f"{field}.name", member.value, last=last)
+            elif member.name == "arguments":
+                path = (*base, "arguments")
+                self._text(parts, choice, path, f"{field}.arguments", member.value, last=last, escaped=True)
+                name = self._sites.standing(choice, (*base, "name"))
+                if name is not None and member.value.value:
+                    parts.end(name)
+            else:
+                self._member(parts, choice, base, member)
+
+    def _audio(self, parts: FrameParts, choice: int, audio: Object, *, last: bool) -> None:
+        for member in audio.members.values():
+            if member.name == "data" and not _is_empty(member.value):
+                raise http.unreadable("it holds sound")
+            if member.name == "transcript" and isinstance(member.value, Text):
+                path: Path = ("delta", "audio", "transcript")
+                self._text(parts, choice, path, "audio.transcript", member.value, last=last)
+            else:
+                self._leaves(parts, choice, ("delta", "audio", member.name), member.value, whole=True)
+
+    # --- any member ------------------------------------------------------------------------------
+
+    def _member(self, parts: FrameParts, choice: int | None, base: Path, member: Member) -> None:
+        """A member that has no rule of its own."""
+        name, value = member.name, member.value
+        if name in _DROPPED:
+            parts.drop(value)
+        elif isinstance(value, Text) and self.is_technical(name, value.value):
+            return
+        elif isinstance(value, Text) and (name in _WORDS or name in _MADE or name in _NAMES):
+            parts.whole(value)
+        else:
+            self._leaves(parts, choice, (*base, name), value)
+
+    def _leaves(
+        self, parts: FrameParts, choice: int | None, path: Path, value: Value, *, whole: bool = False
+    ) -> None:
+        """Every string below a value; what stands at one path in several events is one text."""
+        pending: list[tuple[Path, Value]] = [(path, value)]
+        while pending:
+            path, value = pending.pop()
+            match value:
+                case Text() if whole:
+                    parts.whole(value)
+                case Text():
+                    self._text(parts, choice, path, None, value, last=False)
+                case Array(items=items):
+                    pending += [((*path, at), item) for at, item in reversed([*enumerate(items)])]
+                case Object(members=members):
+                    pending += [
+                        ((*path, member.name), member.value) for member in reversed([*members.values()])
+                    ]
+                case _:
+                    pass
+            step = path[-1]
+            if isinstance(step, str) and _KEY.fullmatch(step) is None:
+                raise http.unreadable("a key in it is no name")
+
+    def _text(  # noqa: PLR0913 - where it stands, and how.
+        self,
+        parts: FrameParts,
+        choice: int | None,
+        path: Path,
+        field: str | None,
+        text: Text,
+        *,
+        last: bool,
+        escaped: bool = False,
+    ) -> None:
+        if choice in self._finished and text.value:
+            raise http.unreadable("a choice goes on after its end")
+        if field is None:
+            site = self._sites.at(choice, path)
+        else:
+            site = self._sites.at(choice, path, field, escaped=escaped)
+        parts.streaming(site, text, last=last)
+
+    def _index(self, value: Object, position: int, bound: int) -> int:
+        member = value.members.get("index")
+        if member is None:
+            return position
+        number = member.value.value if isinstance(member.value, Number) else None
+        if not isinstance(number, int) or not 0 <= number < bound:
+            raise http.unreadable("an index is out of bounds")
+        return number
+
+
+# Texts that are whole where they stand, and of no closed vocabulary.
+_NAMES: Final = frozenset({"model", "stop_reason", "stop"})
+
+
+def _items(member: Member) -> tuple[Value, ...]:
+    if isinstance(member.value, Array):
+        return member.value.items
+    if isinstance(member.value, Constant) and member.value.value is None:
+        return ()
+    raise http.unreadable(f"{member.name} is no array")
+
+
+def _object(value: Value) -> Object:
+    if not isinstance(value, Object):
+        raise http.unreadable("an item is no object")
+    return value
+
+
+def _is_empty(value: Value) -> bool:
+    return (isinstance(value, Constant) and value.value is None) or (
+        isinstance(value, Text) and not value.value
+    )
