@@ -161,13 +161,14 @@ class Reading:
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
-        self.body = b""
         self.cut = False
+        # Grows in place: an answer may have hundreds of megabytes.
+        self._body = bytearray()
         self._pieces: Iterator[bytes] = response.iter_raw()
 
     def until(self, events: int) -> None:
         """Read at least so many events, or to the end."""
-        while self.body.count(b"\n\n") < events and self.more():
+        while self._body.count(b"\n\n") < events and self.more():
             pass
 
     def more(self) -> bool:
@@ -176,13 +177,13 @@ class Reading:
         except (httpx.RemoteProtocolError, httpx.ReadError):
             self.cut = True
             return False
-        self.body += piece or b""
+        self._body += piece or b""
         return piece is not None
 
     def rest(self) -> Seen:
         while self.more():
             pass
-        return Seen(self.response.status_code, dict(self.response.headers), self.body, self.cut)
+        return Seen(self.response.status_code, dict(self.response.headers), bytes(self._body), self.cut)
 
 
 def ask(
@@ -257,7 +258,7 @@ def read_answer(connection: socket.socket, *, timeout_s: float = 10.0) -> bytes:
 
 
 def _whole(answer: bytes) -> bool:
-    head, blank, body = answer.partition(b"\r\n\r\n")
+    head, blank, body = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").partition(b"\r\n\r\n")
     if not blank:
         return False
     fields = parse_head(head)
