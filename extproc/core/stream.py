@@ -252,7 +252,10 @@ class Stream:
         """Refuse the whole stream in whatever way is still open. The one place where that is chosen."""
         if self._terminal:
             return
-        told = signed(refusal, self._books.request_id)
+        told = refusal
+        if self._request.caller is not None:
+            # Without a request's head there is neither an id that Envoy knows nor a record to find by it.
+            told = signed(refusal, self._books.request_id)
         for exchange in self._open_exchanges():
             exchange.decide(Action.BLOCK, refusal.reason, exchange.guard)
         if not self._answer_head_released:
