@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import resource
 import signal
 import sys
@@ -23,9 +24,12 @@ from extproc.domain.limits import LIMITS
 from extproc.edge.admin import AdminServer
 from extproc.edge.inference import InferenceBounds, InferenceService
 from extproc.edge.ledger import Ledger
+from extproc.edge.otel import open_tracing
 from extproc.edge.policy_source import PolicySource
+from extproc.edge.readings import Readings
 from extproc.edge.runner import Background, Services
 from extproc.edge.servicer import Servicer
+from extproc.edge.telemetry import Telemetry
 from extproc.edge.verdict_log import VerdictLog
 from extproc.settings import Settings, split_address
 
@@ -79,6 +83,8 @@ class Service:
         self._ledger = Ledger(settings.redis_url())
         self._records = VerdictLog(settings.verdict_log, limits=LIMITS)
         self._background = Background()
+        self._telemetry = Telemetry()
+        self._tracing = open_tracing(os.environ)
         self._servicer = Servicer(
             policy=self._policy.on,
             codecs=codecs.discover(),
@@ -87,12 +93,29 @@ class Service:
                 inference=self._inference,
                 records=self._records,
                 background=self._background,
+                telemetry=self._telemetry,
+                tracing=self._tracing,
             ),
             limits=LIMITS,
             healthy=lambda: self._records.healthy,
         )
         self._redis_ready = False
         self._serving = False
+        self._telemetry.watch(self._readings())
+
+    def _readings(self) -> Readings:
+        return Readings(
+            ready=self._ready,
+            streams_open=lambda: self._servicer.streams_open,
+            tasks_running=lambda: self._background.running,
+            classifier_queue_texts=lambda: self._inference.waiting_texts,
+            classifier_threads_busy=lambda: self._inference.busy_threads,
+            ledger_available=lambda: self._ledger.available,
+            verdict_log_queue_records=lambda: self._records.waiting,
+            verdict_log_dropped=lambda: self._records.dropped,
+            verdict_log_failures=lambda: self._records.failures,
+            policy=lambda: self._policy.status,
+        )
 
     def _ready(self) -> Mapping[str, bool]:
         return {
@@ -116,7 +139,9 @@ class Service:
             raise StartError(f"cannot listen on {self._settings.listen}: is it in use?") from None
         host, port = split_address(self._settings.admin)
         try:
-            admin = AdminServer(host=host, port=port, ready=self._ready)
+            admin = AdminServer(
+                host=host, port=port, ready=self._ready, metrics=self._telemetry.exposition
+            )
         except OSError as error:
             raise StartError(f"cannot listen on {self._settings.admin}: {error.strerror}") from None
         self._records.start()
@@ -155,6 +180,8 @@ class Service:
         await self._ledger.close()
         self._records.close()
         self._policy.close()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
         LOG.info("stopped")
 
 

@@ -1,4 +1,4 @@
-"""The admin endpoint: liveness and readiness over plain HTTP, for probes. Binds to loopback by default."""
+"""The admin endpoint: liveness, readiness and metrics over plain HTTP. Binds to loopback by default."""
 
 from __future__ import annotations
 
@@ -15,16 +15,24 @@ _JSON = "application/json"
 
 
 class AdminServer:
-    """Answers ``/healthz`` while the process lives and ``/readyz`` once every part is ready.
+    """Answers ``/healthz`` while the process lives, ``/readyz`` once every part is ready, and ``/metrics``.
 
     Args:
         host: Where to listen.
         port: 0 picks a free one; see ``port``.
         ready: The parts by name and whether each is ready. Called from the server's own threads.
+        metrics: All metrics and their content type, in the format that an Accept header asks for; likewise.
     """
 
-    def __init__(self, *, host: str, port: int, ready: Callable[[], Mapping[str, bool]]) -> None:
-        self._server = ThreadingHTTPServer((host, port), _responder(ready))
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        ready: Callable[[], Mapping[str, bool]],
+        metrics: Callable[[str], tuple[bytes, str]],
+    ) -> None:
+        self._server = ThreadingHTTPServer((host, port), _responder(ready, metrics))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="admin", daemon=True)
 
@@ -43,7 +51,9 @@ class AdminServer:
         self._server.server_close()
 
 
-def _responder(ready: Callable[[], Mapping[str, bool]]) -> type[BaseHTTPRequestHandler]:
+def _responder(
+    ready: Callable[[], Mapping[str, bool]], metrics: Callable[[str], tuple[bytes, str]]
+) -> type[BaseHTTPRequestHandler]:
     class Responder(BaseHTTPRequestHandler):
         server_version = "headgate"
         sys_version = ""
@@ -57,13 +67,17 @@ def _responder(ready: Callable[[], Mapping[str, bool]]) -> type[BaseHTTPRequestH
                     parts = ready()
                     status = HTTPStatus.OK if all(parts.values()) else HTTPStatus.SERVICE_UNAVAILABLE
                     self._answer(status, parts)
+                case "/metrics":
+                    self._send(HTTPStatus.OK, *metrics(self.headers.get("accept", "")))
                 case _:
                     self._answer(HTTPStatus.NOT_FOUND, {"paths": False})
 
         def _answer(self, status: HTTPStatus, parts: Mapping[str, bool]) -> None:
-            body = json.dumps(parts).encode()
+            self._send(status, json.dumps(parts).encode(), _JSON)
+
+        def _send(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
             self.send_response(status)
-            self.send_header("content-type", _JSON)
+            self.send_header("content-type", content_type)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

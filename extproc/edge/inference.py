@@ -131,6 +131,16 @@ class InferenceService:
         with self._changed:
             return not self._closing and not self._all_hang()
 
+    @property
+    def waiting_texts(self) -> int:
+        """Texts that no thread has taken yet."""
+        return self._waiting_texts
+
+    @property
+    def busy_threads(self) -> int:
+        """Threads that infer."""
+        return sum(worker.running is not None for worker in self._workers)
+
     async def classify(self, effect: Classify, *, deadline_ms: int) -> Scores:
         """Score an effect's texts.
 

@@ -7,9 +7,10 @@ them and come back as events. What is owed when the call ends (settlements, reco
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from extproc.core import commands as cmd
@@ -17,16 +18,18 @@ from extproc.core import events as ev
 from extproc.core.refusals import bug_report
 from extproc.domain.errors import DependencyError, FailureKind
 from extproc.domain.ports import Classify, Renew, Reserve, Settle
+from extproc.edge.telemetry import Telemetry
 from extproc.edge.translate import annotated, reply_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from extproc.core.stream import Stream
     from extproc.domain.identity import Reservation
     from extproc.domain.ports import Answer, Effect, Renewed, Reserved, Scores, Settled
     from extproc.domain.verdict import Record
     from extproc.edge.phases import PhaseTable
+    from extproc.edge.tracing import Tracing
 
 LOG = logging.getLogger("headgate.runner")
 
@@ -76,6 +79,11 @@ class Background:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    @property
+    def running(self) -> int:
+        """Tasks under way."""
+        return len(self._tasks)
+
     async def drain(self, timeout_s: float) -> int:
         """Wait for what runs; gives how many tasks were still running at the end."""
         if self._tasks:
@@ -85,16 +93,28 @@ class Background:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What effects and records are performed with."""
+    """What effects and records are performed with, and who is told of them."""
 
     ledger: Ledger
     inference: Inference
     records: RecordSink
     background: Background
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    tracing: Tracing | None = None
 
 
 class AbortStream(Exception):  # noqa: N818 - tells the servicer how to end the call.
     """The call must end with a gRPC error."""
+
+
+@contextlib.contextmanager
+def _apart() -> Iterator[None]:
+    """Keeps what counts and traces from having a say in traffic: a bug in it is logged, and that is all."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - as said.
+        report = bug_report(error)
+        LOG.error("bug in telemetry: %s at %s", report.kind, report.where)  # noqa: TRY400 - its text may quote.
 
 
 class StreamRunner:
@@ -118,6 +138,7 @@ class StreamRunner:
         self._timers: dict[ev.DeadlineKind, asyncio.TimerHandle] = {}
         self._questions: set[asyncio.Task[None]] = set()
         self._annotation: cmd.Annotate | None = None
+        self._trace = services.tracing.stream() if services.tracing is not None else None
         self._detached = False
 
     @property
@@ -131,6 +152,8 @@ class StreamRunner:
         Raises:
             AbortStream: the core, or the phase table, wants the call ended with an error.
         """
+        if self._trace is not None:
+            self._trace.event(event)
         commands = self._stream.handle(event)
         replies = self._start(commands)
         if replies:
@@ -163,7 +186,7 @@ class StreamRunner:
                 case cmd.RunEffect():
                     self._run_effect(command)
                 case cmd.Emit():
-                    self._services.records.emit(command.record)
+                    self._emit(command.record)
                 case cmd.SetDeadline():
                     self._set_deadline(command.kind, command.after_ms)
                 case cmd.ClearDeadline():
@@ -173,6 +196,13 @@ class StreamRunner:
                 case _:
                     replies.append(command)
         return replies
+
+    def _emit(self, record: Record) -> None:
+        self._services.records.emit(record)
+        with _apart():
+            self._services.telemetry.record(record)
+            if self._trace is not None:
+                self._trace.record(record, at_us=now_us())
 
     async def _reply(self, command: cmd.Command) -> None:
         if self._detached:
@@ -198,17 +228,25 @@ class StreamRunner:
             task.add_done_callback(self._questions.discard)
 
     async def _effect(self, command: cmd.RunEffect) -> None:
-        event: ev.Event
+        outcome: Answer | FailureKind
+        started_us = now_us()
         try:
-            answer = await self._answer(command.effect, command.deadline_ms)
-            event = ev.EffectDone(now_us(), command.effect_id, answer)
+            outcome = await self._answer(command.effect, command.deadline_ms)
         except DependencyError as error:
-            event = ev.EffectFailed(now_us(), command.effect_id, error.kind)
+            outcome = error.kind
         except Exception as error:  # noqa: BLE001 - a bug in a dependency's adapter fails that effect only.
             report = bug_report(error)
             LOG.error("bug in an effect: %s at %s", report.kind, report.where)  # noqa: TRY400 - its text may quote a body.
-            event = ev.EffectFailed(now_us(), command.effect_id, FailureKind.UNAVAILABLE)
-        await self._resume(event)
+            outcome = FailureKind.UNAVAILABLE
+        ended_us = now_us()
+        with _apart():
+            self._services.telemetry.effect(command.effect, outcome, ended_us - started_us)
+            if self._trace is not None:
+                self._trace.effect(command, outcome, started_us=started_us, ended_us=ended_us)
+        if isinstance(outcome, FailureKind):
+            await self._resume(ev.EffectFailed(ended_us, command.effect_id, outcome))
+        else:
+            await self._resume(ev.EffectDone(ended_us, command.effect_id, outcome))
 
     async def _answer(self, effect: Effect, deadline_ms: int) -> Answer:
         ledger = self._services.ledger

@@ -68,6 +68,11 @@ class VerdictLog:
         return running and not self._failing and len(self._queue) < self._limits.record_queue_max // 2
 
     @property
+    def waiting(self) -> int:
+        """Records that no batch has taken yet."""
+        return len(self._queue)
+
+    @property
     def dropped(self) -> int:
         """Records that found no room, or that the disk had not taken when the log was closed."""
         return self._dropped

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -16,7 +18,12 @@ def parts():
 
 @pytest.fixture
 def server(parts):
-    admin = AdminServer(host="127.0.0.1", port=0, ready=lambda: parts)
+    admin = AdminServer(
+        host="127.0.0.1",
+        port=0,
+        ready=lambda: parts,
+        metrics=lambda accept: (f"# for {accept}".encode(), "text/plain; version=1"),
+    )
     admin.start()
     yield admin
     admin.close()
@@ -46,3 +53,11 @@ def test_not_ready_names_the_part(server, parts):
 
 def test_other_paths_are_not_there(server):
     assert get(server, "/metrics/../secret")[0] == 404
+
+
+def test_metrics_come_in_the_format_that_is_asked_for(server):
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)) as connection:
+        connection.request("GET", "/metrics", headers={"accept": "application/x"})
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; version=1")
+        assert answer.read() == b"# for application/x"
