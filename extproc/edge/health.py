@@ -34,8 +34,10 @@ class Health:
         self._servicer = health.aio.HealthServicer()
         self._serving: bool | None = None
 
-    def add_to(self, server: grpc.aio.Server) -> None:
+    async def add_to(self, server: grpc.aio.Server) -> None:
         """Serve it on ``server``, which has not started."""
+        # The package's own beginning is SERVING.
+        await self.set(serving=False)
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
     async def set(self, *, serving: bool) -> None:
