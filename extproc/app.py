@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -22,16 +23,21 @@ from extproc import codecs, policies
 from extproc.domain.errors import HeadgateError
 from extproc.domain.limits import LIMITS
 from extproc.edge.admin import AdminServer
+from extproc.edge.health import Health
 from extproc.edge.inference import InferenceBounds, InferenceService
 from extproc.edge.ledger import Ledger
+from extproc.edge.listen import close_port, open_port
 from extproc.edge.otel import open_tracing
 from extproc.edge.policy_source import PolicySource
 from extproc.edge.readings import Readings
+from extproc.edge.redis_login import FilePassword
 from extproc.edge.runner import Background, Services
 from extproc.edge.servicer import Servicer
 from extproc.edge.telemetry import Telemetry
+from extproc.edge.tls import ServerTls, anyone, peer_check
 from extproc.edge.verdict_log import VerdictLog
-from extproc.settings import Settings, split_address
+from extproc.edge.workers import Workers
+from extproc.settings import Settings, read_redis_password, split_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +71,8 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._tls = None if settings.tls_files is None else ServerTls(settings.tls_files)
+        name = settings.tls_client_name
         pepper = settings.pepper()
         load = policies.loader(settings.policy.name, policies.new_redactor(pepper), pepper)
         self._policy = PolicySource(settings.policy, load)
@@ -80,7 +88,7 @@ class Service:
                 stall_ms=LIMITS.classify_stall_ms,
             ),
         )
-        self._ledger = Ledger(settings.redis_url())
+        self._ledger = Ledger(settings.redis_url(), login=_redis_login(settings))
         self._records = VerdictLog(settings.verdict_log, limits=LIMITS)
         self._background = Background()
         self._telemetry = Telemetry()
@@ -98,7 +106,9 @@ class Service:
             ),
             limits=LIMITS,
             healthy=lambda: self._records.healthy,
+            admits=anyone if name is None else peer_check(name),
         )
+        self._health = Health()
         self._redis_ready = False
         self._serving = False
         self._telemetry.watch(self._readings())
@@ -125,18 +135,19 @@ class Service:
             "verdict_log": self._records.healthy,
         }
 
-    async def run(self) -> None:
+    async def run(self, *, leashed: bool = False) -> None:
         """Serve until SIGTERM or SIGINT, then drain.
 
+        ``leashed`` says that the standard input ends with the parent, which ends this service too.
+
         Raises:
-            StartError: the address cannot be listened on.
+            StartError: the admin address cannot be listened on.
+            ListenError: the address cannot.
         """
         server = _grpc_server()
         server.add_generic_rpc_handlers((self._servicer.method_handlers(),))
-        try:
-            server.add_insecure_port(self._settings.listen)
-        except RuntimeError:
-            raise StartError(f"cannot listen on {self._settings.listen}: is it in use?") from None
+        await self._health.add_to(server)
+        open_port(server, self._settings.listen, self._tls.credentials() if self._tls else None)
         host, port = split_address(self._settings.admin)
         try:
             admin = AdminServer(
@@ -150,29 +161,44 @@ class Service:
         self._serving = True
         self._policy.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._policy.reload_soon)
-        watch = asyncio.create_task(self._watch_redis())
+        watches = [asyncio.create_task(watch()) for watch in (self._watch_redis, self._watch_health)]
         LOG.info("serving on %s, admin on %s", self._settings.listen, self._settings.admin)
         # What was built lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         try:
-            await _stop_signal()
+            await _stop_signal(leashed=leashed)
         finally:
-            watch.cancel()
+            for watch in watches:
+                watch.cancel()
             await self._stop(server)
             admin.close()
+            close_port(self._settings.listen)
 
     async def _watch_redis(self) -> None:
         while True:
             self._redis_ready = await self._ledger.ready()
             await asyncio.sleep(LIMITS.ready_interval_ms / 1000)
 
+    async def _watch_health(self) -> None:
+        """Say SERVING while a new stream would be taken, and a classifier that hangs is not in its way."""
+        while True:
+            await self._health.set(serving=self._records.healthy and self._inference.healthy)
+            await asyncio.sleep(LIMITS.health_refresh_ms / 1000)
+
     async def _stop(self, server: grpc.aio.Server) -> None:
         self._serving = False
+        await self._health.set(serving=False)
+        LOG.info("draining: new streams shall go elsewhere")
+        # Envoy sends new streams until its next health check: these are still taken.
+        await asyncio.sleep(self._settings.drain_notice_ms / 1000)
         timeout_s = LIMITS.drain_deadline_ms / 1000
         LOG.info("draining %d streams", self._servicer.streams_open)
+        # GOAWAY: connections end with their last stream.
+        goodbye = asyncio.create_task(server.stop(grace=timeout_s))
         await self._servicer.drain(timeout_s)
         await server.stop(grace=1)
+        await goodbye
         left = await self._background.drain(timeout_s)
         if left:
             LOG.warning("%d settlements are left to their leases", left)
@@ -196,24 +222,37 @@ def _grpc_server() -> grpc.aio.Server:
     )
 
 
-async def _stop_signal() -> None:
+def _redis_login(settings: Settings) -> FilePassword | None:
+    path = settings.redis_password_file
+    return None if path is None else FilePassword(settings.redis_user, partial(read_redis_password, path))
+
+
+async def _stop_signal(*, leashed: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if leashed:
+        # Nobody writes to it: it becomes readable when the parent is gone.
+        loop.add_reader(sys.stdin.fileno(), stop.set)
     await stop.wait()
+    if leashed:
+        loop.remove_reader(sys.stdin.fileno())
 
 
-def run_service(settings: Settings) -> None:
-    """Run the filter in this process until it is told to stop.
+def run_service(settings: Settings, *, worker: int | None = None) -> None:
+    """Run the filter until it is told to stop.
+
+    With several workers this process is their parent, and ``worker`` makes it one of them.
 
     Raises:
-        HeadgateError: it cannot start; says why.
+        HeadgateError: it cannot start, or cannot go on; says why.
     """
+    who = "" if worker is None else f" worker {worker}"
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        format=f"%(asctime)s %(levelname)s %(name)s{who}: %(message)s",
     )
     # Until the policy is there to be loaded again, a SIGHUP would end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -224,10 +263,23 @@ def run_service(settings: Settings) -> None:
     )
 
     async def serve() -> None:
-        await Service(settings).run()
+        if worker is None and settings.workers > 1:
+            await _workers(settings).run()
+        else:
+            await Service(settings.each[worker or 0]).run(leashed=worker is not None)
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(serve())
+
+
+def _workers(settings: Settings) -> Workers:
+    # The same command line, so that each is a process of its own from its first instruction on.
+    words = (sys.executable, *sys.orig_argv[1:])
+    return Workers(
+        lambda worker: (*words, "--worker", str(worker)),
+        settings.workers,
+        stop_ms=settings.drain_notice_ms + LIMITS.drain_deadline_ms + LIMITS.worker_stop_margin_ms,
+    )
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:

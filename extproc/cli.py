@@ -12,7 +12,7 @@ import click
 from extproc.domain.errors import HeadgateError, PolicyError
 
 if TYPE_CHECKING:
-    from typing import IO, TextIO
+    from typing import IO, BinaryIO, TextIO
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -22,6 +22,12 @@ class _Fails(click.ClickException):
 
     def show(self, file: IO[str] | None = None) -> None:
         click.echo(f"headgate: {self.message}", file=file or sys.stderr)
+
+
+class _CannotAsk(_Fails):
+    """The same with exit code 2, where 1 is an answer."""
+
+    exit_code = 2
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,12 +48,59 @@ def main() -> None:
     show_default=True,
     help="Where Envoy's ext_proc cluster connects: HOST:PORT or unix:PATH.",
 )
+@click.option("--tls-cert", type=_FILE, envvar="HEADGATE_TLS_CERT", help="Our certificate chain (PEM).")
+@click.option("--tls-key", type=_FILE, envvar="HEADGATE_TLS_KEY", help="Its private key (PEM).")
+@click.option(
+    "--tls-client-ca",
+    type=_FILE,
+    envvar="HEADGATE_TLS_CLIENT_CA",
+    help="Authorities that sign Envoy's certificate (PEM). All three files are read anew when they change.",
+)
+@click.option(
+    "--tls-client-name",
+    envvar="HEADGATE_TLS_CLIENT_NAME",
+    help="SPIFFE id or DNS name that Envoy's certificate must have.",
+)
+@click.option(
+    "--insecure-listen",
+    is_flag=True,
+    envvar="HEADGATE_INSECURE_LISTEN",
+    help="Listen beyond this machine without TLS, where something else guards the way.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    envvar="HEADGATE_WORKERS",
+    default=1,
+    show_default=True,
+    help="Processes. Each takes a port of its own, counted up from --listen and --admin, or a socket and a "
+    "verdict log with its number before the ending.",
+)
+@click.option("--worker", type=click.IntRange(0), hidden=True)
+@click.option(
+    "--drain-notice-ms",
+    type=click.IntRange(0, 60_000),
+    envvar="HEADGATE_DRAIN_NOTICE_MS",
+    help="After SIGTERM, take new streams for so long while health checks say no already. [default: 2500]",
+)
 @click.option(
     "--redis",
     envvar="HEADGATE_REDIS",
     default="redis://127.0.0.1:6379/0",
     help="URL of the Redis or Valkey that holds the budgets; file:PATH reads it from a file, which keeps a "
     "password out of the process list. [default: redis on this host]",
+)
+@click.option(
+    "--redis-ca",
+    type=_FILE,
+    envvar="HEADGATE_REDIS_CA",
+    help="Authorities of a rediss:// server's certificate (PEM). [default: the system's]",
+)
+@click.option(
+    "--redis-password-file",
+    type=_FILE,
+    envvar="HEADGATE_REDIS_PASSWORD_FILE",
+    help="File with Redis's password, read anew for every connection.",
 )
 @click.option(
     "--verdict-log",
@@ -67,7 +120,7 @@ def main() -> None:
 @click.option(
     "--admin",
     envvar="HEADGATE_ADMIN",
-    default="127.0.0.1:9902",
+    default="127.0.0.1:9981",
     show_default=True,
     help="Where /healthz and /readyz answer.",
 )
@@ -87,15 +140,37 @@ def main() -> None:
     show_default=True,
     help="Threads of one inference on a CPU.",
 )
-def serve(**options: str | int | Path) -> None:
+def serve(*, worker: int | None, **options: str | int | Path) -> None:
     """Run the filter until SIGTERM, then drain."""
     from extproc.app import run_service
+    from extproc.edge.listen import envoy_endpoints
     from extproc.settings import Settings
 
     try:
-        run_service(Settings.from_options(options))
+        settings = Settings.from_options(options)
+        if worker is None and settings.workers > 1:
+            click.echo(envoy_endpoints([one.listen for one in settings.each]), nl=False)
+        run_service(settings, worker=worker)
     except HeadgateError as error:
         raise _Fails(str(error)) from None
+
+
+@main.command()
+@click.option("--admin", envvar="HEADGATE_ADMIN", default="127.0.0.1:9981", show_default=True)
+@click.option("--workers", type=click.IntRange(1, 64), envvar="HEADGATE_WORKERS", default=1)
+def ready(*, admin: str, workers: int) -> None:
+    """Say whether every worker is ready: a container's health check."""
+    from extproc.edge.health import is_ready
+    from extproc.edge.listen import address_of
+    from extproc.settings import split_address
+
+    try:
+        places = [split_address(address_of(admin, worker)) for worker in range(workers)]
+    except ValueError as error:
+        raise _Fails(f"--admin: {error}") from None
+    waiting = [str(worker) for worker, place in enumerate(places) if not is_ready(*place)]
+    if waiting:
+        raise _Fails(f"not ready: worker {', '.join(waiting)}")
 
 
 @main.command()
@@ -185,6 +260,43 @@ def pipeline(*, policy: Path | None) -> None:
         click.echo(describe_pipeline(policy), nl=False)
     except PolicyError as error:
         raise _Fails(str(error)) from None
+
+
+@main.command()
+@click.argument("request", type=click.File("rb"))
+@click.option("--policy", type=_FILE, envvar="HEADGATE_POLICY", required=True, help="Policy file (YAML).")
+@click.option("--tenant", help="Who asks. [default: the policy's only tenant]")
+@click.option("--route", help="What Envoy calls the route. [default: it does not name one]")
+@click.option("--path", help="Where it is sent, as /v2/models/NAME/generate. [default: by its shape]")
+@click.option("--answer", type=click.File("rb"), help="What the model would say to it (text).")
+@click.option("--no-model", is_flag=True, help="Leave the classifier out.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(  # noqa: PLR0913 - one for each word of the command.
+    *,
+    request: BinaryIO,
+    policy: Path,
+    tenant: str | None,
+    route: str | None,
+    path: str | None,
+    answer: BinaryIO | None,
+    no_model: bool,
+    as_json: bool,
+) -> None:
+    """Explain what would happen to REQUEST (a body; - is standard input), guard by guard, offline.
+
+    Exit code 0: it would go on, changed or not; 1: it would be refused; 2: it could not be asked.
+    """
+    from extproc.explain.command import CheckOptions, run_check
+
+    options = CheckOptions(
+        policy=policy, tenant=tenant, route=route, path=path, model=not no_model, as_json=as_json
+    )
+    try:
+        text, code = run_check(request, answer, options)
+    except HeadgateError as error:
+        raise _CannotAsk(str(error)) from None
+    click.echo(text, nl=False)
+    sys.exit(code)
 
 
 @main.group()

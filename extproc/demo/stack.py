@@ -147,6 +147,11 @@ def _start(stack: Stack, told: Callable[[Part, str], None]) -> None:
             elif time.monotonic() > ends[part.name]:
                 raise part.failure(f"not ready within {part.ready_within_s:g} s")
         time.sleep(_WATCH_PAUSE_S / 4)
+    while not stack.envoy.finds_filter():
+        stack.envoy.check()
+        if time.monotonic() > ends[stack.envoy.name]:
+            raise stack.envoy.failure("no filter passed its health check")
+        time.sleep(_WATCH_PAUSE_S / 4)
 
 
 def _lost_a_port(error: PartFailed) -> bool:

@@ -44,6 +44,8 @@ class Limits:
     classify_stall_ms: int = 2_000
     # How often readiness asks Redis.
     ready_interval_ms: int = 1_000
+    # The same where one request is explained offline, on whatever machine somebody has at hand.
+    explain_classify_deadline_ms: int = 120_000
     # Windows of one exchange (128 x 192 tokens of stride: about 24,000 tokens); more is PROMPT_TOO_LONG.
     classify_windows_max: int = 128
     # Redis answers in well under 1 ms on a LAN; a slower one is treated as gone.
@@ -140,7 +142,7 @@ class Limits:
     worker_deaths_within_ms: int = 120_000
     # After SIGTERM workers have this long beyond their own notice and drain: settlements, inferences and the
     # verdict log each end within their bounds.
-    worker_stop_margin_ms: int = 45_000
+    worker_stop_margin_ms: int = 70_000
     # A certificate, key or bundle of authorities: a bundle of 150 roots takes 250 KB.
     tls_file_bytes_max: int = 1024 * 1024
     # The longest path of a UNIX socket (sun_path of 108 bytes, one for the closing zero).

@@ -136,7 +136,8 @@ class Ledger:
 
     ``url`` is ``redis://``, ``rediss://`` (TLS) or ``unix://``, with user and password for an ACL; its
     query takes redis-py's connection options, such as ``ssl_ca_certs``. Nothing connects before the first
-    call. ``login`` gives user and password in the url's place. Every call ends within ``limits.ledger_deadline_ms``, waiting for a connection included.
+    call. Every call ends within ``limits.ledger_deadline_ms``, waiting for a connection included. ``login``
+    gives user and password in the url's place.
 
     Raises:
         ValueError: the url is none that redis-py understands.

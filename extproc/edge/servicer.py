@@ -19,6 +19,7 @@ from extproc.core.stream import Stream
 from extproc.domain.errors import PeerError
 from extproc.edge.phases import IllegalReply, PhaseTable
 from extproc.edge.runner import AbortStream, Services, StreamRunner, now_us
+from extproc.edge.tls import anyone
 from extproc.edge.translate import METHOD, event_of
 from extproc.pb.extproc_wire_pb2 import ProcessingRequest
 from extproc.policy.envoy_routes import ROUTE_KEY
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from extproc.domain.limits import Limits
     from extproc.domain.ports import Codec, PolicySnapshot
+    from extproc.edge.tls import PeerProperties
 
 LOG = logging.getLogger("headgate.servicer")
 
@@ -38,10 +40,10 @@ class Servicer:
     """Serves ``envoy.service.ext_proc.v3.ExternalProcessor/Process``.
 
     ``policy`` gives a new stream's policy by the names that Envoy gave its route: none, one, or, where its
-    configuration is wrong, several.
+    configuration is wrong, several. ``admits`` says whether a peer may ask, by its certificate.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings by name, each said once at the call.
         self,
         *,
         policy: Callable[[Sequence[str]], PolicySnapshot],
@@ -49,12 +51,15 @@ class Servicer:
         services: Services,
         limits: Limits,
         healthy: Callable[[], bool],
+        admits: Callable[[PeerProperties], bool] = anyone,
     ) -> None:
         self._policy = policy
         self._codecs = codecs
         self._services = services
         self._limits = limits
         self._healthy = healthy
+        self._admits = admits
+        self._strangers = 0
         self._open = 0
         self._draining = False
         self._empty = asyncio.Event()
@@ -90,6 +95,9 @@ class Servicer:
 
     async def process(self, _requests: AsyncIterator[ProcessingRequest], context: Context) -> None:
         """Carry one stream."""
+        if not self._admits(context.auth_context()):
+            self._note_stranger()
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "not a peer")
         if self._draining or not self._healthy():
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not serving")
         if self._open >= self._limits.streams_open_max:
@@ -102,6 +110,12 @@ class Servicer:
             self._open -= 1
             if not self._open:
                 self._empty.set()
+
+    def _note_stranger(self) -> None:
+        """Log the first, second, fourth, eighth…: a peer cannot fill the log."""
+        self._strangers += 1
+        if self._strangers & (self._strangers - 1) == 0:
+            LOG.warning("%d streams refused: the client certificate has another name", self._strangers)
 
     async def _process(self, context: Context) -> None:
         abort = _LateAbort()

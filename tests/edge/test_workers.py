@@ -58,7 +58,7 @@ class Bench:
         return [int(note.split()[1]) for note in self.notes(worker) if note.startswith("pid")]
 
     async def until(self, look) -> None:
-        while not look():
+        while not look():  # noqa: ASYNC110 - other processes write the notes.
             await asyncio.sleep(0.01)
 
 
@@ -147,7 +147,8 @@ sys.path[:0] = {sys.path!r}
 from extproc.edge.workers import Workers
 program = {PROGRAM!r}
 folder = {str(tmp_path)!r}
-asyncio.run(Workers(lambda n: (sys.executable, "-c", program, folder + "/" + str(n)), 2, stop_ms=1000).run())
+command = lambda n: (sys.executable, "-c", program, folder + "/" + str(n))
+asyncio.run(Workers(command, 2, stop_ms=1000).run())
 """
 
     async def test():

@@ -183,10 +183,10 @@ class GatewayMaker:
             concurrency=concurrency,
             edit=edit,
         )
+        # One after the other: Envoy listens once its first health check of the filter is through.
         for part in (headgate, envoy):
             self._stack.callback(part.stop)
             part.start()
-        for part in (headgate, envoy):
             part.wait_ready()
         return Gateway(envoy, headgate, credentials)
 
