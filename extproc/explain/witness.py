@@ -1,0 +1,159 @@
+"""Looks on at the seams between core and what it is given, and changes nothing that passes them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from extproc.domain.head import RequestHead
+    from extproc.domain.ports import (
+        Answer,
+        BoundGuard,
+        Codec,
+        CodecSession,
+        Effect,
+        ExchangeView,
+        Guard,
+        PolicySnapshot,
+        RequestEdits,
+        RequestMessage,
+        RuleWatch,
+        Scan,
+        Scanner,
+        ScannerFactory,
+        Verdict,
+        WireRefusal,
+    )
+    from extproc.domain.verdict import Finding, Refusal
+
+
+@dataclass(slots=True)
+class Seen:
+    """What passed the seams, by guard where it is a guard's."""
+
+    effects: dict[str, tuple[Effect, ...]] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    watches: dict[str, RuleWatch] = field(default_factory=dict)
+    answer_findings: list[Finding] = field(default_factory=list)
+    codec: str = ""
+    message: RequestMessage | None = None
+    edits: RequestEdits | None = None
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _WatchedGuard:
+    """A guard, and its verdicts in full: a record keeps no offsets."""
+
+    name: str
+    guard: Guard
+    seen: Seen
+
+    def needs(self, exchange: ExchangeView) -> tuple[Effect, ...]:
+        effects = self.seen.effects[self.name] = self.guard.needs(exchange)
+        return effects
+
+    def judge(self, exchange: ExchangeView, answers: tuple[Answer, ...]) -> Verdict:
+        verdict = self.seen.verdicts[self.name] = self.guard.judge(exchange, answers)
+        return verdict
+
+    def scanner(self, exchange: ExchangeView) -> RuleWatch | None:
+        watch = self.guard.scanner(exchange)
+        if watch is not None:
+            self.seen.watches[self.name] = watch
+        return watch
+
+
+@dataclass(frozen=True, slots=True)
+class _WatchedScanner:
+    """A scanner of the answer, and what it found."""
+
+    scanner: Scanner
+    seen: Seen
+
+    def feed(self, text: str, *, eof: bool = False) -> Scan:
+        scan = self.scanner.feed(text, eof=eof)
+        self.seen.answer_findings += scan.findings
+        return scan
+
+    @property
+    def held_chars(self) -> int:
+        return self.scanner.held_chars
+
+    def drop(self) -> None:
+        self.scanner.drop()
+
+
+class _WatchedCodec:
+    """A codec, what it read and what it was told to write. All else is the codec's own."""
+
+    def __init__(self, codec: Codec, seen: Seen) -> None:
+        self._codec = codec
+        self._seen = seen
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._codec, name)
+
+    def open(self, head: RequestHead) -> CodecSession:
+        self._seen.codec = self._codec.name
+        return cast("CodecSession", _WatchedSession(self._codec.open(head), self._seen))
+
+    def refuse(self, refusal: Refusal) -> WireRefusal:
+        self._seen.refusal = refusal
+        return self._codec.refuse(refusal)
+
+
+class _WatchedSession:
+    """A codec's session; see ``_WatchedCodec``."""
+
+    def __init__(self, session: CodecSession, seen: Seen) -> None:
+        self._session = session
+        self._seen = seen
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._session, name)
+
+    def read_request(self, chunk: bytes, *, eof: bool) -> tuple[RequestMessage, ...]:
+        messages = self._session.read_request(chunk, eof=eof)
+        for message in messages:
+            self._seen.message = message
+        return messages
+
+    def write_request(self, key: int, edits: RequestEdits) -> bytes:
+        self._seen.edits = edits
+        return self._session.write_request(key, edits)
+
+    def refuse(self, refusal: Refusal) -> WireRefusal:
+        self._seen.refusal = refusal
+        return self._session.refuse(refusal)
+
+    def refuse_in_answer(self, key: int, refusal: Refusal) -> bytes | None:
+        self._seen.refusal = refusal
+        return self._session.refuse_in_answer(key, refusal)
+
+
+def watched_policy(policy: PolicySnapshot, seen: Seen) -> PolicySnapshot:
+    """The policy with its guards and scanners looked at."""
+
+    def look(guards: Sequence[BoundGuard]) -> tuple[BoundGuard, ...]:
+        return tuple(
+            dataclasses.replace(bound, guard=_WatchedGuard(bound.name, bound.guard, seen))
+            for bound in guards
+        )
+
+    make: ScannerFactory = policy.scanner
+    return dataclasses.replace(
+        policy,
+        identity=look(policy.identity),
+        pipelines={tenant: look(guards) for tenant, guards in policy.pipelines.items()},
+        scanner=lambda watches: _WatchedScanner(make(watches), seen),
+    )
+
+
+def watched_codec(codec: Codec, seen: Seen) -> Codec:
+    """The codec, looked at."""
+    return cast("Codec", _WatchedCodec(codec, seen))

@@ -1,0 +1,62 @@
+import io
+from pathlib import Path
+
+import pytest
+
+from extproc.domain.errors import PolicyError
+from extproc.domain.limits import LIMITS
+from extproc.explain.command import BLOCKED, PASSES, CheckOptions, run_check
+from extproc.explain.model import ExplainError
+
+ONE = "version: 1\ntenants: {acme: {policy: a}}\npolicies: {a: {guards: {schema: {models: [m]}}}}\n"
+TWO = ONE.replace("acme: {policy: a}", "acme: {policy: a}, other: {policy: a}")
+REQUEST = b'{"text_input": "hello"}'
+
+
+@pytest.fixture
+def check(tmp_path):
+    def checked(text=ONE, *, request=REQUEST, answer=None, **words):
+        path = Path(tmp_path / "policy.yaml")
+        path.write_text(text, encoding="utf-8")
+        options = CheckOptions(policy=path, model=False, **words)
+        return run_check(io.BytesIO(request), None if answer is None else io.BytesIO(answer), options)
+
+    return checked
+
+
+def test_the_only_tenant_needs_no_word(check):
+    text, code = check()
+    assert code == PASSES
+    assert "tenant acme" in text
+
+
+def test_the_code_says_what_becomes_of_the_request(check):
+    assert check(request=b'{"text_input": "mail ann@example.com"}')[1] == PASSES
+    assert check(request=b"{")[1] == BLOCKED
+
+
+def test_json_is_json(check):
+    assert check(as_json=True)[0].startswith("{\n")
+
+
+@pytest.mark.parametrize(
+    ("policy", "words", "says"),
+    [
+        (TWO, {}, "with --tenant write one of: acme, other"),
+        (ONE, {"tenant": "acne"}, "did you mean acme"),
+        ("version: 1\npolicies: {a: {}}", {}, "holds no tenant"),
+        (ONE, {"path": "v2/models/m/generate"}, "--path is no path"),
+        (ONE, {"path": "/v2/models/m m/generate"}, "--path is no path"),
+        (ONE, {"path": "/v2/models/\x1b/generate"}, "--path is no path"),
+        (ONE, {"answer": b"\xff"}, "not UTF-8"),
+        (ONE, {"answer": b"a" * (LIMITS.answer_bytes_max + 1)}, "too long"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(check, policy, words, says):
+    with pytest.raises(ExplainError, match=says):
+        check(policy, **words)
+
+
+def test_a_policy_that_does_not_check_explains_nothing(check):
+    with pytest.raises(PolicyError, match=r"policy\.yaml:1"):
+        check("version: 2")
