@@ -35,9 +35,10 @@ class ReplyBody:
 
 @dataclass(frozen=True, slots=True)
 class ReplyTrailers:
-    """Let a lane's trailers go on."""
+    """Let a lane's trailers go on, without those that nobody judged."""
 
     lane: Lane
+    remove: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,9 +42,10 @@ class RequestBody:
 
 @dataclass(frozen=True, slots=True)
 class RequestTrailers:
-    """The request ended with trailers, which go on as they are."""
+    """The request ended with trailers, of which only the names matter: no codec reads their text."""
 
     at_us: int
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,10 @@ class ResponseBody:
 
 @dataclass(frozen=True, slots=True)
 class ResponseTrailers:
-    """The answer ended with trailers."""
+    """The answer ended with trailers; as for the request's."""
 
     at_us: int
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

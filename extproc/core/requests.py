@@ -70,7 +70,7 @@ class RequestLane:
         self.released = False
         self._has_body = False
         self._ended = False
-        self._trailers = False
+        self._trailers: tuple[str, ...] | None = None
         self._closed = False
         self._body_bytes = 0
         self._backlog: list[bytes] = []
@@ -90,7 +90,7 @@ class RequestLane:
         )
         self._start(self.caller)
 
-    def take(self, chunk: bytes, *, ended: bool, trailers: bool) -> None:
+    def take(self, chunk: bytes, *, ended: bool, trailers: tuple[str, ...] | None = None) -> None:
         """Take body bytes; kept aside, within the bound, while the caller is not yet known."""
         self._ended = ended
         self._trailers = trailers
@@ -255,12 +255,12 @@ class RequestLane:
                 body_replies(
                     Lane.REQUEST,
                     data,
-                    end_stream=ended and not self._trailers,
+                    end_stream=ended and self._trailers is None,
                     piece_bytes_max=self._limits.reply_piece_bytes_max,
                 )
             )
         if ended:
             self._closed = True
-            if self._trailers:
-                replies.append(cmd.ReplyTrailers(Lane.REQUEST))
+            if self._trailers is not None:
+                replies.append(cmd.ReplyTrailers(Lane.REQUEST, self._trailers))
         return replies

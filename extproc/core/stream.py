@@ -140,9 +140,9 @@ class Stream:
                 self._books.named(event.head.header("x-request-id"))
                 self._request.begin(event.head, end_stream=ended)
             case ev.RequestBody():
-                self._request.take(event.chunk, ended=ended, trailers=False)
+                self._request.take(event.chunk, ended=ended)
             case ev.RequestTrailers():
-                self._request.take(b"", ended=True, trailers=True)
+                self._request.take(b"", ended=True, trailers=event.names)
         if ended and not isinstance(event, ev.RequestHeaders):
             self._out.append(cmd.ClearDeadline(ev.DeadlineKind.REQUEST_BODY))
         self._release_request()
@@ -157,9 +157,9 @@ class Stream:
             case ev.ResponseHeaders():
                 self._begin_answer(event, ended=ended)
             case ev.ResponseBody():
-                self._feed_answer(event.chunk, ended=ended, trailers=False)
+                self._feed_answer(event.chunk, ended=ended)
             case ev.ResponseTrailers():
-                self._feed_answer(b"", ended=True, trailers=True)
+                self._feed_answer(b"", ended=True, trailers=event.names)
 
     def _on_deadline(self, kind: ev.DeadlineKind) -> None:
         match kind:
@@ -206,9 +206,9 @@ class Stream:
             return
         self._answer_has_body = not ended
         if ended:
-            self._feed_answer(b"", ended=True, trailers=False)
+            self._feed_answer(b"", ended=True)
 
-    def _feed_answer(self, chunk: bytes, *, ended: bool, trailers: bool) -> None:
+    def _feed_answer(self, chunk: bytes, *, ended: bool, trailers: tuple[str, ...] | None = None) -> None:
         if self._answer is None:
             raise Illegal("an answer's body before its head")
         try:
@@ -226,7 +226,7 @@ class Stream:
         if ended:
             self._end()
 
-    def _release_answer(self, data: bytes, *, ended: bool, trailers: bool) -> None:
+    def _release_answer(self, data: bytes, *, ended: bool, trailers: tuple[str, ...] | None = None) -> None:
         if ended:
             self._annotate()
         if not self._answer_head_released and self._answer_head is not None:
@@ -237,14 +237,14 @@ class Stream:
                 body_replies(
                     Lane.RESPONSE,
                     data,
-                    end_stream=ended and not trailers,
+                    end_stream=ended and trailers is None,
                     piece_bytes_max=self._limits.reply_piece_bytes_max,
                 )
             )
         elif data:
             raise AssertionError("a codec made a body for an answer without one")
-        if trailers:
-            self._out.append(cmd.ReplyTrailers(Lane.RESPONSE))
+        if trailers is not None:
+            self._out.append(cmd.ReplyTrailers(Lane.RESPONSE, trailers))
 
     # --- endings ----------------------------------------------------------------------------
 
@@ -268,7 +268,7 @@ class Stream:
         if cut is None:
             self._abort("refused in an answer that cannot say so")
             return
-        self._release_answer(before + cut, ended=True, trailers=False)
+        self._release_answer(before + cut, ended=True)
         self._end()
 
     def _refused_key(self) -> int:

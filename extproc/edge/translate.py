@@ -88,11 +88,15 @@ def event_of(message: ProcessingRequest, at_us: int) -> ev.Event:
                 at_us, _response_head(head), head.end_of_stream, _upstream_host(message)
             )
         case "request_trailers":
-            return ev.RequestTrailers(at_us)
+            return ev.RequestTrailers(at_us, _names(message.request_trailers.trailers))
         case "response_trailers":
-            return ev.ResponseTrailers(at_us)
+            return ev.ResponseTrailers(at_us, _names(message.response_trailers.trailers))
         case _:
             raise PeerError(Reason.INTERNAL, "Envoy sent an empty message", status=500)
+
+
+def _names(trailers: HeaderMap) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(field.key.lower() for field in trailers.headers))
 
 
 def _require_configuration(message: ProcessingRequest) -> None:
@@ -172,7 +176,7 @@ def reply_bytes(command: cmd.Command) -> bytes:
         case cmd.ReplyHeaders():
             return _headers_bytes(command)
         case cmd.ReplyTrailers():
-            return _TRAILERS[command.lane]
+            return _trailers_bytes(command)
         case cmd.Refuse():
             return _refusal_bytes(command.refusal, command.reason)
         case (
@@ -240,6 +244,15 @@ def _headers_message(lane: Lane, mutation: HeaderMutation | None) -> ProcessingR
     if lane is Lane.RESPONSE:
         return ProcessingResponse(response_headers=reply)
     return ProcessingResponse(request_headers=reply)
+
+
+def _trailers_bytes(command: cmd.ReplyTrailers) -> bytes:
+    if not command.remove:
+        return _TRAILERS[command.lane]
+    reply = TrailersResponse(header_mutation=HeaderMutation(remove_headers=command.remove))
+    if command.lane is Lane.RESPONSE:
+        return ProcessingResponse(response_trailers=reply).SerializeToString()
+    return ProcessingResponse(request_trailers=reply).SerializeToString()
 
 
 def _mutation(edits: HeaderEdits) -> HeaderMutation:

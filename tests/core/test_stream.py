@@ -510,6 +510,20 @@ def test_trailers_end_a_lane_and_are_answered_last():
     assert play.stream.done
 
 
+def test_text_in_trailers_goes_nowhere():
+    play = Playbook()
+    play.head()
+    play.body(b"a\n")
+    play.send(ev.RequestTrailers(play.tick(), ("x-note",)))
+    play.answer_head()
+    play.answer(b"0 .\n")
+    play.send(ev.ResponseTrailers(play.tick(), ("x-more",)))
+    assert play.of(cmd.ReplyTrailers) == [
+        cmd.ReplyTrailers(Lane.REQUEST, ("x-note",)),
+        cmd.ReplyTrailers(Lane.RESPONSE, ("x-more",)),
+    ]
+
+
 def test_large_bodies_are_sent_on_in_pieces():
     play = Playbook()
     line = b"x" * 200_000 + b"\n"

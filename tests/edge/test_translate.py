@@ -166,8 +166,8 @@ def test_an_answer_without_one_status_is_unreadable(fields):
         (request_body(b"", end_stream=True), ev.RequestBody(5, b"", end_stream=True)),
         (response_body(b"a"), ev.ResponseBody(5, b"a", end_stream=False)),
         (response_body(b"b", end_stream=True), ev.ResponseBody(5, b"b", end_stream=True)),
-        (request_trailers(), ev.RequestTrailers(5)),
-        (response_trailers(), ev.ResponseTrailers(5)),
+        (request_trailers(), ev.RequestTrailers(5, ("x-end",))),
+        (response_trailers(), ev.ResponseTrailers(5, ("x-end",))),
     ],
 )
 def test_bodies_and_trailers(message, event):
@@ -264,6 +264,13 @@ def test_body_pieces(lane, chunk, end_stream):
 
 
 @pytest.mark.parametrize("lane", Lane)
+def test_trailers_that_nobody_judged_are_taken_out(lane):
+    replied = reply(cmd.ReplyTrailers(lane, ("x-note", "x-other")))
+    mutation = getattr(replied, f"{lane}_trailers").header_mutation
+    assert list(mutation.remove_headers) == ["x-note", "x-other"]
+
+
+@pytest.mark.parametrize("lane", list(Lane))
 def test_trailers_go_on(lane):
     assert reply(cmd.ReplyTrailers(lane)).WhichOneof("response") == f"{lane}_trailers"
 
