@@ -109,6 +109,13 @@ class PeerClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class Overloaded:
+    """The process holds as many request bodies as it may: this one came too much."""
+
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Crashed:
     """The edge met a bug while it performed this stream's commands."""
 
@@ -126,5 +133,6 @@ Event = (
     | EffectFailed
     | DeadlineReached
     | PeerClosed
+    | Overloaded
     | Crashed
 )

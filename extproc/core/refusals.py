@@ -23,6 +23,12 @@ BODY_TIMEOUT = Refusal(
 TOO_MANY_EXCHANGES = Refusal(
     reason=Reason.OVERLOADED, status=429, message="too many requests are open on this stream"
 )
+BUSY = Refusal(
+    reason=Reason.OVERLOADED,
+    status=503,
+    message="the gateway holds as many requests as it can; try again later",
+    headers=(("retry-after", "1"),),
+)
 UPSTREAM_UNREADABLE = Refusal(
     reason=Reason.UPSTREAM_UNREADABLE,
     status=502,

@@ -16,6 +16,7 @@ from extproc.core.closing import Books, StreamFacts
 from extproc.core.pieces import body_replies
 from extproc.core.refusals import (
     BODY_TIMEOUT,
+    BUSY,
     INTERNAL,
     bare_refusal,
     bug_report,
@@ -123,6 +124,8 @@ class Stream:
                 self._on_deadline(event.kind)
             case ev.PeerClosed():
                 self._peer_closed()
+            case ev.Overloaded():
+                self._refuse(BUSY)
             case ev.Crashed():
                 self._abort("bug")
 

@@ -15,6 +15,10 @@ class Limits:
     # A 200k-token prompt is about 1 MB; 8 MB leaves room for long documents and stays far under
     # what one request may pin in memory. Nginx and Triton default to 1 MB and 64 MB.
     body_bytes_max: int = 8 * 1024 * 1024
+    # Request bodies of all streams of one process together, from their first byte until their stream
+    # ends: a text takes up to four times its bytes in memory. More is a 503, so that no caller can fill
+    # the memory.
+    bodies_bytes_max: int = 256 * 1024 * 1024
     # Deeper JSON than this is an attack on a recursive parser; vllm_backend needs 3.
     json_depth_max: int = 64
     # Values and keys in one body: bounds the cost of a body of tiny elements (a 5 MB body of `[0,0,...`) to
@@ -56,11 +60,12 @@ class Limits:
     settle_pause_first_ms: int = 250
     # Connections to Redis of one process; at 0.3 ms each they carry far more than one process can ask.
     ledger_connections_max: int = 16
-    # Failures in a row after which Redis counts as gone and is not asked; then one call per this time tries it.
+    # Failures in a row after which Redis counts as gone and is not asked; then one call per this time
+    # tries it.
     ledger_failures_max: int = 3
     ledger_open_ms: int = 1_000
-    # A settled reservation is remembered for this long, so that a repeated settlement, or a reservation that
-    # was delayed on its way, changes nothing: far above all retries.
+    # A settled reservation is remembered for this long, so that a repeated settlement, or a reservation
+    # that was delayed on its way, changes nothing: far above all retries.
     settled_remembered_ms: int = 300_000
     # A lease that ran out is remembered for this long, so that a late settlement corrects it. Crashes are
     # rare; a settlement after that is charged on top.
@@ -74,8 +79,8 @@ class Limits:
     lease_ms: int = 120_000
     # Code points that one channel may hold back; reached only by validated rules of bounded length.
     held_chars_max: int = 65_536
-    # One rule may hold back this much before it accepts or dies (a connection string's user and password are
-    # the longest honest case), which bounds what the union of all rules holds.
+    # One rule may hold back this much before it accepts or dies (a connection string's user and password
+    # are the longest honest case), which bounds what the union of all rules holds.
     rule_hold_chars_max: int = 512
     # Positions of one rule's body with its repeats written out; an honest long token has 300.
     rule_positions_max: int = 4_096
@@ -97,8 +102,8 @@ class Limits:
     policy_depth_max: int = 16
     # Faults of a policy file that are listed at once; more hide the first one.
     policy_faults_max: int = 20
-    # How often the policy file is looked at. A change counts once it has rested for one such time: a file that
-    # is being written is not read.
+    # How often the policy file is looked at. A change counts once it has rested for one such time: a file
+    # that is being written is not read.
     policy_poll_ms: int = 1_000
     # Routes that Envoy names and the policy does not: each is logged once, and no more of them.
     routes_reported_max: int = 64
@@ -140,8 +145,8 @@ class Limits:
     # some seconds, most of them for the classifier.
     worker_deaths_max: int = 5
     worker_deaths_within_ms: int = 120_000
-    # After SIGTERM workers have this long beyond their own notice and drain: settlements, inferences and the
-    # verdict log each end within their bounds.
+    # After SIGTERM workers have this long beyond their own notice and drain: settlements, inferences and
+    # the verdict log each end within their bounds.
     worker_stop_margin_ms: int = 70_000
     # A certificate, key or bundle of authorities: a bundle of 150 roots takes 250 KB.
     tls_file_bytes_max: int = 1024 * 1024

@@ -17,6 +17,7 @@ from extproc.core import commands as cmd
 from extproc.core import events as ev
 from extproc.core.refusals import bug_report
 from extproc.domain.errors import DependencyError, FailureKind
+from extproc.domain.limits import LIMITS
 from extproc.domain.ports import Classify, Renew, Reserve, Settle
 from extproc.edge.telemetry import Telemetry
 from extproc.edge.translate import annotated, reply_bytes
@@ -99,8 +100,28 @@ class Services:
     inference: Inference
     records: RecordSink
     background: Background
+    bodies: BodyStore = field(default_factory=lambda: BodyStore(LIMITS.bodies_bytes_max))
     telemetry: Telemetry = field(default_factory=Telemetry)
     tracing: Tracing | None = None
+
+
+class BodyStore:
+    """How many bytes of request bodies the streams of this process hold together."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self.held_bytes = 0
+
+    def take(self, count: int) -> bool:
+        """Make room for ``count`` more bytes; False, and no room, where they do not fit."""
+        if self.held_bytes + count > self._bytes_max:
+            return False
+        self.held_bytes += count
+        return True
+
+    def give_back(self, count: int) -> None:
+        """A stream has ended."""
+        self.held_bytes -= count
 
 
 class AbortStream(Exception):  # noqa: N818 - tells the servicer how to end the call.
@@ -140,6 +161,7 @@ class StreamRunner:
         self._annotation: cmd.Annotate | None = None
         self._trace = services.tracing.stream() if services.tracing is not None else None
         self._detached = False
+        self._body_bytes = 0
 
     @property
     def done(self) -> bool:
@@ -154,6 +176,8 @@ class StreamRunner:
         """
         if self._trace is not None:
             self._trace.event(event)
+        if isinstance(event, ev.RequestBody):
+            event = self._stored(event)
         commands = self._stream.handle(event)
         replies = self._start(commands)
         if replies:
@@ -164,6 +188,12 @@ class StreamRunner:
         if self._stream.done:
             self._cancel_questions()
 
+    def _stored(self, event: ev.RequestBody) -> ev.Event:
+        if not self._services.bodies.take(len(event.chunk)):
+            return ev.Overloaded(event.at_us)
+        self._body_bytes += len(event.chunk)
+        return event
+
     async def written(self) -> None:
         """Wait for a reply that an effect is writing: a call that ends under it breaks it off."""
         async with self._turn:
@@ -172,6 +202,8 @@ class StreamRunner:
     def finish(self) -> None:
         """The call is over: tell the core, and let what it owes go on in the background."""
         self._detached = True
+        self._services.bodies.give_back(self._body_bytes)
+        self._body_bytes = 0
         if not self._stream.done:
             self._start(self._stream.handle(ev.PeerClosed(now_us())))
         self._cancel_questions()

@@ -666,6 +666,7 @@ EVENTS = st.one_of(
     st.builds(ev.EffectFailed, st.just(1), st.integers(0, 6), st.sampled_from(FailureKind)),
     st.builds(ev.DeadlineReached, st.just(1), st.sampled_from(ev.DeadlineKind)),
     st.builds(ev.PeerClosed, st.just(1)),
+    st.builds(ev.Overloaded, st.just(1)),
     st.builds(ev.Crashed, st.just(1)),
 )
 

@@ -14,7 +14,7 @@ from extproc.domain.errors import DependencyError, FailureKind
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import Classify, Renewed, Settled
 from extproc.domain.verdict import Action, Reason, Stage
-from extproc.edge.runner import Background, Services
+from extproc.edge.runner import Background, BodyStore, Services
 from extproc.edge.servicer import Servicer
 from extproc.edge.translate import METHOD
 from extproc.pb.extproc_wire_pb2 import (
@@ -83,6 +83,7 @@ class Bench:
     def __init__(self, snapshot, limits=LIMITS) -> None:
         self.ledger, self.inference, self.records = Ledger(), Inference(), Records()
         self.background = Background()
+        self.bodies = BodyStore(limits.bodies_bytes_max)
         self.healthy = True
         self.snapshot = snapshot
         self.routes: list[tuple[str, ...]] = []
@@ -94,6 +95,7 @@ class Bench:
                 inference=self.inference,
                 records=self.records,
                 background=self.background,
+                bodies=self.bodies,
             ),
             limits=limits,
             healthy=lambda: self.healthy,
@@ -363,6 +365,25 @@ def test_streams_above_the_bound_are_turned_away():
         first.cancel()
 
     run(test, limits=replace(LIMITS, streams_open_max=1))
+
+
+def test_bodies_that_do_not_fit_together_are_turned_away_and_give_their_room_back():
+    async def test(bench):
+        first = bench.call()
+        await first.write(headers())
+        await first.write(body(b"123456"))
+        second = bench.call()
+        await second.write(headers())
+        await second.write(body(b"123456"))
+        assert (await second.read()).immediate_response.status.code == 503
+        assert bench.records[0].reason is Reason.OVERLOADED
+        first.cancel()
+        await second.done_writing()
+        assert await ended(second) is grpc.StatusCode.OK
+        assert await bench.servicer.drain(10) == 0
+        assert bench.bodies.held_bytes == 0
+
+    run(test, limits=replace(LIMITS, bodies_bytes_max=10))
 
 
 def test_a_bug_mid_answer_aborts_and_logs_no_text(caplog):
