@@ -2,8 +2,8 @@
 
 Every string is either of a closed vocabulary (roles, finish reasons, the model's own name), or a delta of
 its place's channel. Log probabilities and token ids repeat the answer where no scanner could follow, and
-become null, always. Sound cannot be read, and makes the answer unreadable. ``finish_reason`` ends the
-channels of its choice; text that comes after it is none that a server sends.
+become null wherever a guard may change the text. Sound cannot be read, and makes the answer unreadable.
+``finish_reason`` ends the channels of its choice; text that comes after it is none that a server sends.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class AnswerReader:
     """Reads one answer.
 
     ``tools`` are the names that the caller declared; ``json_answer`` says that the content is JSON itself.
-    ``hide_usage``: the client had not asked for token counts.
+    ``hide_usage``: the client had not asked for token counts. ``watched``: a guard may change the text.
     """
 
     def __init__(  # noqa: PLR0913 - all of them are facts of one answer.
@@ -62,10 +62,12 @@ class AnswerReader:
         status: int,
         streamed: bool,
         hide_usage: bool,
+        watched: bool,
         limits: Limits,
     ) -> None:
         self._status = status
         self._hide_usage = hide_usage
+        self._watched = watched
         self._limits = limits
         self._sites = Sites(limits)
         self._message = MessageReader(
@@ -113,7 +115,7 @@ class AnswerReader:
         located = frame.token
         if isinstance(located, Carried):
             (text,) = texts
-            return self.write_tail(located.channel, text) if text else b""
+            return self.write_tail(located.channel, text) if text and located.moved else b""
         if not isinstance(located, Located) or len(texts) != len(located.places):
             raise AssertionError("a frame of another session")
         if located.hidden:
@@ -168,7 +170,7 @@ class AnswerReader:
                 text = self._string(document, start, end)
                 if text is None:
                     return None
-                place = Place.of(shape.site, text)
+                place = Place.of(shape.site, text, watched=self._watched)
                 return ResponseFrame(
                     key=0,
                     deltas=(Delta(shape.site.channel, place.shown),),
@@ -264,7 +266,7 @@ class AnswerReader:
     ) -> list[ResponseFrame]:
         """The frame of a document, behind those of what channels that it ends had not made out."""
         sites_before = len(self._sites)
-        parts = FrameParts(final=final)
+        parts = FrameParts(final=final, watched=self._watched)
         usage = self._usage(root)
         hidden = usage is not None and self._hide_usage and self._has_no_choices(root)
         if not hidden:
@@ -300,7 +302,8 @@ class AnswerReader:
             if site.reader is not None and site.reader.begun:
                 text = site.reader.feed("", eof=True).text
                 delta = Delta(site.channel, text)
-                frames.append(ResponseFrame(key=0, deltas=(delta,), token=Carried(site.channel)))
+                token = Carried(site.channel, self._watched)
+                frames.append(ResponseFrame(key=0, deltas=(delta,), token=token))
         return frames
 
     def _has_no_choices(self, root: Object) -> bool:

@@ -272,7 +272,8 @@ class _Reading:
         if name not in _FORMATS:
             raise self._fields.fault(member, f"must be of type {', '.join(sorted(_FORMATS))}")
         self._json_answer |= name != "text"
-        self._found.words(words_of(member.value), "response_format", _CALLER)
+        words = [word for word in words_of(member.value) if word is not kind.value]
+        self._found.words(words, "response_format", _CALLER)
 
     # --- other members that are known ------------------------------------------------------------
 

@@ -20,7 +20,8 @@ class Place(NamedTuple):
     """A delta's place.
 
     ``shown`` is the delta's text, ``spelled`` what stands for it where it is not changed: other than the
-    text of the document where an escape reaches into the next event. ``site`` is None for a whole text.
+    text of the document where an escape reaches into the next event and moves there. ``site`` is None for a
+    whole text.
     """
 
     text: Text
@@ -29,12 +30,12 @@ class Place(NamedTuple):
     site: Site | None
 
     @classmethod
-    def of(cls, site: Site, text: Text, *, eof: bool = False) -> Place:
-        """The place of a piece of a site's text."""
+    def of(cls, site: Site, text: Text, *, watched: bool, eof: bool = False) -> Place:
+        """The place of a piece of a site's text; in an answer that is not ``watched`` nothing moves."""
         if site.reader is None:
             return cls(text, text.value, text.value, site)
         spelled, shown = site.reader.feed(text.value, eof=eof)
-        return cls(text, shown, spelled, site)
+        return cls(text, shown, spelled if watched else text.value, site)
 
 
 class Located(NamedTuple):
@@ -53,16 +54,21 @@ class Located(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """The token of a frame of this service's own."""
+    """The token of a frame of this service's own; not ``moved`` where its text went out already."""
 
     channel: Channel
+    moved: bool
 
 
 class FrameParts:
-    """Collects the parts of one frame. With ``final`` every text in it is the last of its site."""
+    """Collects the parts of one frame. With ``final`` every text in it is the last of its site.
 
-    def __init__(self, *, final: bool) -> None:
+    ``watched``: a guard may change the answer's text.
+    """
+
+    def __init__(self, *, final: bool, watched: bool) -> None:
         self.final = final
+        self.watched = watched
         self.deltas: list[Delta] = []
         self.places: list[Place] = []
         self.edits: list[Splice] = []
@@ -71,7 +77,7 @@ class FrameParts:
 
     def streaming(self, site: Site, text: Text, *, last: bool) -> None:
         """A piece of a site's text; ``last`` where the site ends with this frame."""
-        place = Place.of(site, text, eof=last or self.final)
+        place = Place.of(site, text, watched=self.watched, eof=last or self.final)
         site.open = True
         self.deltas.append(Delta(site.channel, place.shown))
         self.places.append(place)
@@ -88,6 +94,11 @@ class FrameParts:
         if site.open:
             site.open = False
             self.ended.append(site)
+
+    def repeat(self, value: Value) -> None:
+        """What repeats the answer where no scanner could follow: null, where one has to."""
+        if self.watched:
+            self.drop(value)
 
     def drop(self, value: Value) -> None:
         """Put null in a value's place."""

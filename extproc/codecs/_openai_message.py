@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from extproc.wire.strict_json import Member, Value
 
 # The answer's text again, as tokens with their bytes, or as their numbers.
-_DROPPED: Final = frozenset(
+_REPEATS: Final = frozenset(
     {"logprobs", "prompt_logprobs", "prompt_token_ids", "token_ids", "prompt_text", "kv_transfer_params"}
 )
 _STREAMING: Final = frozenset({"content", "refusal", "reasoning", "reasoning_content"})
@@ -143,9 +143,10 @@ class MessageReader:
 
     def _audio(self, parts: FrameParts, choice: int, audio: Object, *, last: bool) -> None:
         for member in audio.members.values():
-            if member.name == "data" and not _is_empty(member.value):
-                raise http.unreadable("it holds sound")
-            if member.name == "transcript" and isinstance(member.value, Text):
+            if member.name == "data":
+                if not _is_empty(member.value):
+                    raise http.unreadable("it holds sound")
+            elif member.name == "transcript" and isinstance(member.value, Text):
                 path: Path = ("delta", "audio", "transcript")
                 self._text(parts, choice, path, "audio.transcript", member.value, last=last)
             else:
@@ -156,8 +157,8 @@ class MessageReader:
     def _member(self, parts: FrameParts, choice: int | None, base: Path, member: Member) -> None:
         """A member that has no rule of its own."""
         name, value = member.name, member.value
-        if name in _DROPPED:
-            parts.drop(value)
+        if name in _REPEATS:
+            parts.repeat(value)
         elif isinstance(value, Text) and self.is_technical(name, value.value):
             return
         elif isinstance(value, Text) and (name in _WORDS or name in _MADE or name in _NAMES):

@@ -46,6 +46,7 @@ class ChatSession:
         self._body = BoundedBody(bytes_max=limits.body_bytes_max, reason=Reason.BODY_TOO_LARGE, status=413)
         self._request: ChatRequest | None = None
         self._hide_usage = False
+        self._watched = True
         self._answer: AnswerReader | None = None
 
     def read_request(self, chunk: bytes, *, eof: bool) -> tuple[RequestMessage, ...]:
@@ -70,6 +71,7 @@ class ChatSession:
 
     def write_request(self, key: int, edits: RequestEdits) -> bytes:  # noqa: ARG002 - the key is always 0.
         """The body with edits spliced in; without any, the client's own bytes."""
+        self._watched = edits.answer_watched
         body, self._hide_usage = write_chat(self._need_request(), edits, limits=self._limits)
         return body
 
@@ -90,6 +92,7 @@ class ChatSession:
             status=head.status,
             streamed=streamed,
             hide_usage=self._hide_usage,
+            watched=self._watched,
             limits=self._limits,
         )
         return http.answer_head_edits(head, streamed=streamed)

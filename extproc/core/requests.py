@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from extproc.core import commands as cmd
+from extproc.core.channels import watches_of
 from extproc.core.edits import merge_edits
 from extproc.core.exchange import Exchange
 from extproc.core.pieces import body_replies
@@ -23,7 +24,7 @@ from extproc.core.refusals import (
 )
 from extproc.domain.errors import PeerError
 from extproc.domain.ports import ExchangeView, RequestEdits
-from extproc.domain.verdict import Lane, Reason
+from extproc.domain.verdict import Lane, Mode, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -237,6 +238,9 @@ class RequestLane:
             cap_output_tokens=exchange.request.params.max_output_tokens,
             ask_usage=exchange.reservation is not None,
             allowed_models=exchange.allowed_models,
+            answer_watched=any(
+                watch.mode is Mode.ENFORCE for watch in watches_of(exchange.guards, exchange.view)
+            ),
         )
         written = session.write_request(exchange.key, edits)
         # Only now: a codec may yet refuse what the edits would make of the request.

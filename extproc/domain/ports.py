@@ -316,13 +316,15 @@ class RequestEdits:
     ``cap_output_tokens`` is written wherever the backend honours a limit, and injected where none
     stands. With ``ask_usage`` the codec asks the upstream for token counts and hides them again from
     a client that had not asked. ``allowed_models`` are the only ones that a list of models in the answer
-    may name; None where no guard restricts them.
+    may name; None where no guard restricts them. ``answer_watched`` is False where no guard may change the
+    answer's text: then nothing has to be taken out of it that a scanner could not follow.
     """
 
     segments: tuple[SegmentEdit, ...] = ()
     cap_output_tokens: int | None = None
     ask_usage: bool = True
     allowed_models: frozenset[str] | None = None
+    answer_watched: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from extproc.domain.ports import (
     ALLOWED,
     Answer,
     BoundGuard,
+    Codec,
     Effect,
     ExchangeView,
     PolicySnapshot,
@@ -344,13 +345,14 @@ class Playbook:
         *,
         alone: bool = True,
         limits: Limits = LIMITS,
+        codecs: Sequence[Codec] = (),
     ) -> None:
         self.stream = Stream(
             stream_id=STREAM_ID,
             at_us=1_000,
             at_unix_ms=1_700_000_000_000,
             policy=snapshot or policy(),
-            codecs=[LineCodec(alone=alone)],
+            codecs=codecs or [LineCodec(alone=alone)],
             limits=limits,
         )
         self.commands: list[cmd.Command] = []

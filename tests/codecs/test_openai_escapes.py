@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extproc.codecs._openai_escapes import EscapeReader, EscapeWriter, read_escapes, write_escapes
+
+UNITS = ["a", '"', "\\", "\\\\", '\\"', "\\n", "\\/", "\\u0040", "\\u00", "\\u0022", "\\u005c", "\\ud83d"]
+UNITS += ["\\ude00", "\\ud83d\\ude00", "\\uD83D", "\\x", "\n", "é", "u", "0041", "\\u0001", "\\b"]
+documents = st.lists(st.sampled_from(UNITS), max_size=12).map("".join)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(alphabet=st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        (r"a\u0040b.c", "a@b.c"),
+        (r"1\/2", "1/2"),
+        (r"x\ty", "x\ty"),
+        (r"\"a\" \\ \u0022\u005C", r"\"a\" \\ \"\\"),
+        (r"\\u0040", r"\\u0040"),
+        (r"\ud83d\ude00 \uD83D\uDE00", "😀 😀"),
+        (r"\ud83d \ude00 \ud83d\u0041", r"\ud83d \ude00 \ud83dA"),
+        (r"\x41 \u12 \u00zz", r"\x41 \u12 \u00zz"),
+        ("\\", "\\"),
+        (r"\u0000\u001f", "\x00\x1f"),
+    ],
+)
+def test_an_escape_is_read_unless_it_could_not_be_written_again(document, text):
+    assert read_escapes(document) == text
+
+
+@given(documents, st.lists(st.integers(0, 60), max_size=5))
+def test_pieces_mean_nothing(document, places):
+    ends = sorted({min(place, len(document)) for place in places} | {len(document)})
+    reader = EscapeReader()
+    parts = [
+        reader.feed(document[start:end], eof=end == len(document))
+        for start, end in zip([0, *ends], ends, strict=False)
+    ]
+    assert "".join(part.spelled for part in parts) == document
+    assert "".join(part.text for part in parts) == read_escapes(document)
+    assert reader.begun == ""
+
+
+@given(documents)
+def test_each_piece_reads_as_it_is_spelled(document):
+    reader = EscapeReader()
+    for at in range(len(document)):
+        spelled, text = reader.feed(document[at])
+        assert read_escapes(spelled) == text
+        assert len(reader.begun) <= 11
+
+
+@given(values, st.booleans())
+def test_what_is_written_means_what_was_read(value, ascii_only):
+    document = json.dumps(value, ensure_ascii=ascii_only).replace("/", r"\/")
+    assert json.loads(write_escapes(read_escapes(document))) == json.loads(document)
+
+
+@given(values, st.lists(st.integers(0, 60), max_size=5))
+def test_it_is_written_alike_in_pieces(value, places):
+    text = read_escapes(json.dumps(value, indent=1))
+    ends = sorted({min(place, len(text)) for place in places} | {len(text)})
+    writer = EscapeWriter()
+    written = "".join(writer.feed(text[start:end]) for start, end in zip([0, *ends], ends, strict=False))
+    assert written == write_escapes(text)
+    assert json.loads(written) == value
+
+
+def test_line_ends_between_values_stay_and_those_within_strings_are_escaped():
+    assert write_escapes('{\n"a": "b\nc\td\x01"\n}') == '{\n"a": "b\\nc\\td\\u0001"\n}'
