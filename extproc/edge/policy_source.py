@@ -217,7 +217,7 @@ class PolicySource:
         if name:
             LOG.error("route %s is not in the policy file: its requests are refused", name)
         else:
-            LOG.error("Envoy names one route several times: its requests are refused")
+            LOG.error("a stream names several routes: it is refused")
 
 
 def _sha256(content: bytes) -> bytes:

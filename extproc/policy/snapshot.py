@@ -47,8 +47,8 @@ class RoutedPolicy:
         """The snapshot for a stream.
 
         Args:
-            names: The route as Envoy named it: once, or not at all. More than once is no route: which of
-                them Envoy meant cannot be known.
+            names: The route as Envoy named it: once, or not at all. Several are none: Envoy 1.40 sends one,
+                whatever its configuration repeats, so that another one came in on the way.
         """
         match tuple(names):
             case ():

@@ -263,7 +263,7 @@ class TestRoutes:
             assert bench.source.on(names).pipelines == {}
         assert bench.log()[1:] == [
             ("ERROR", "route forgotten is not in the policy file: its requests are refused"),
-            ("ERROR", "Envoy names one route several times: its requests are refused"),
+            ("ERROR", "a stream names several routes: it is refused"),
             ("ERROR", "route (unprintable name) is not in the policy file: its requests are refused"),
         ]
 
