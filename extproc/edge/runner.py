@@ -174,12 +174,9 @@ class StreamRunner:
         Raises:
             AbortStream: the core, or the phase table, wants the call ended with an error.
         """
-        if self._trace is not None:
-            self._trace.event(event)
         if isinstance(event, ev.RequestBody):
             event = self._stored(event)
-        commands = self._stream.handle(event)
-        replies = self._start(commands)
+        replies = self._start(self._feed(event))
         if replies:
             # No await stands between handling and this lock, and the lock is fair: so replies keep order.
             async with self._turn:
@@ -205,8 +202,13 @@ class StreamRunner:
         self._services.bodies.give_back(self._body_bytes)
         self._body_bytes = 0
         if not self._stream.done:
-            self._start(self._stream.handle(ev.PeerClosed(now_us())))
+            self._start(self._feed(ev.PeerClosed(now_us())))
         self._cancel_questions()
+
+    def _feed(self, event: ev.Event) -> list[cmd.Command]:
+        if self._trace is not None:
+            self._trace.event(event)
+        return self._stream.handle(event)
 
     # --- commands ---------------------------------------------------------------------------
 
@@ -234,7 +236,7 @@ class StreamRunner:
         with _apart():
             self._services.telemetry.record(record)
             if self._trace is not None:
-                self._trace.record(record, at_us=now_us())
+                self._trace.record(record)
 
     async def _reply(self, command: cmd.Command) -> None:
         if self._detached:

@@ -121,18 +121,20 @@ class _Effect:
 class StreamTrace:
     """What one stream's spans are made of. Used from the event loop."""
 
-    __slots__ = ("_effects", "_limits", "_offset_us", "_parent", "_tracer")
+    __slots__ = ("_at_us", "_effects", "_limits", "_offset_us", "_parent", "_tracer")
 
     def __init__(self, tracer: Tracer, limits: Limits) -> None:
         self._tracer = tracer
         self._limits = limits
         self._parent: Context | None = None
+        self._at_us = 0
         self._effects: dict[int, list[_Effect]] = {}
         # From the monotonic clock to the wall's.
         self._offset_us = (time.time_ns() - time.monotonic_ns()) // _NS_PER_US
 
     def event(self, event: ev.Event) -> None:
         """Look at an event before the core does."""
+        self._at_us = event.at_us
         if isinstance(event, ev.RequestHeaders):
             self._parent = parent_of(event.head.header("traceparent"))
 
@@ -144,8 +146,9 @@ class StreamTrace:
         if not isinstance(command.effect, Renew) and len(effects) < self._limits.trace_effects_max:
             effects.append(_Effect(command, outcome, started_us, ended_us))
 
-    def record(self, record: Record, *, at_us: int) -> None:
-        """Make the spans of an exchange that ended now."""
+    def record(self, record: Record) -> None:
+        """Make the spans of an exchange that ended with the last event."""
+        at_us = self._at_us
         effects = self._effects.pop(record.exchange, [])
         started_us = at_us - record.total_us
         span = self._tracer.start_span(

@@ -61,8 +61,9 @@ class Bench:
         command = cmd.RunEffect(1, effect, 100, exchange)
         self.stream.effect(command, outcome, started_us=started_us, ended_us=ended_us)
 
-    def record(self, record=RECORD, at_us: int = AT_US) -> None:
-        self.stream.record(record, at_us=at_us)
+    def record(self, record=RECORD) -> None:
+        self.stream.event(ev.PeerClosed(AT_US))
+        self.stream.record(record)
 
     @property
     def spans(self) -> dict[str, ReadableSpan]:

@@ -1,0 +1,189 @@
+"""Who is told of a stream, when, and that none of them has a say in it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from doubles import FakeGuard, LineCodec, bound, budget, granted, policy, watching
+
+from extproc.core import events as ev
+from extproc.core.stream import Stream
+from extproc.domain.errors import DependencyError, FailureKind
+from extproc.domain.head import RequestHead, ResponseHead
+from extproc.domain.limits import LIMITS
+from extproc.domain.ports import Classify, Renewed, Settled
+from extproc.domain.verdict import Action, OnError, Stage
+from extproc.edge.phases import PhaseTable
+from extproc.edge.runner import Background, Services, StreamRunner
+from extproc.edge.telemetry import Telemetry
+from extproc.pb.extproc_wire_pb2 import (
+    HttpBody,
+    HttpHeaders,
+    ProcessingRequest,
+    ProcessingResponse,
+)
+
+
+class Ledger:
+    async def reserve(self, reservation):
+        return granted()
+
+    async def settle_until(self, reservation, tokens):
+        return Settled(charged=tokens, refunded=reservation.tokens - tokens)
+
+    async def renew(self, reservation):
+        return Renewed(held=True)
+
+
+class NoInference:
+    async def classify(self, effect, *, deadline_ms):
+        raise DependencyError(FailureKind.OVERLOADED, "classifier")
+
+
+class Told(Telemetry):
+    """Notes what it is told; breaks, if it shall."""
+
+    def __init__(self, *, breaks: bool = False) -> None:
+        super().__init__()
+        self.told: list[object] = []
+        self._breaks = breaks
+
+    def record(self, record) -> None:
+        self.told.append(record.action)
+        if self._breaks:
+            raise ZeroDivisionError
+
+    def effect(self, effect, outcome, duration_us) -> None:
+        self.told.append((type(effect).__name__, outcome if isinstance(outcome, FailureKind) else None))
+        if self._breaks:
+            raise ZeroDivisionError
+
+
+class Drive:
+    """A stream with its runner; plays Envoy."""
+
+    def __init__(self, telemetry: Told) -> None:
+        self.telemetry = telemetry
+        self.records: list[object] = []
+        self.written: list[ProcessingResponse] = []
+        self.background = Background()
+        guards = (
+            bound(budget(), name="budget", stage=Stage.BUDGET),
+            bound(
+                FakeGuard(effects=(Classify(head="injection", texts=("x",)),)),
+                name="injection",
+                on_error=OnError.ALLOW,
+            ),
+            watching(),
+        )
+        self.phases = PhaseTable()
+        self.runner = StreamRunner(
+            stream=Stream(
+                stream_id="s",
+                at_us=1,
+                at_unix_ms=1,
+                policy=policy(*guards),
+                codecs=[LineCodec(alone=True)],
+                limits=LIMITS,
+            ),
+            phases=self.phases,
+            services=Services(
+                ledger=Ledger(),
+                inference=NoInference(),
+                records=self,
+                background=self.background,
+                telemetry=telemetry,
+            ),
+            write=self.write,
+            abort_later=pytest.fail,
+        )
+
+    def emit(self, record) -> None:
+        self.records.append(record)
+
+    async def write(self, reply: bytes) -> None:
+        self.written.append(ProcessingResponse.FromString(reply))
+
+    async def send(self, message: ProcessingRequest, event: ev.Event) -> None:
+        self.phases.opened(message)
+        await self.runner.handle(event)
+
+    async def request(self) -> None:
+        head = RequestHead(method="POST", path="/line", headers={})
+        await self.send(ProcessingRequest(request_headers=HttpHeaders()), ev.RequestHeaders(2, head, False))
+        body = ProcessingRequest(request_body=HttpBody(body=b"hello\n", end_of_stream=True))
+        await self.send(body, ev.RequestBody(3, b"hello\n", True))
+        await self.background.drain(5)
+
+    async def answer(self, *chunks: bytes) -> None:
+        head = ResponseHead(status=200, headers={})
+        await self.send(
+            ProcessingRequest(response_headers=HttpHeaders()), ev.ResponseHeaders(4, head, False)
+        )
+        for chunk in chunks:
+            await self.send(
+                ProcessingRequest(response_body=HttpBody(body=chunk)), ev.ResponseBody(5, chunk, False)
+            )
+
+    async def end(self) -> None:
+        body = ProcessingRequest(response_body=HttpBody(end_of_stream=True))
+        await self.send(body, ev.ResponseBody(6, b"", True))
+        await self.background.drain(5)
+
+    @property
+    def sent(self) -> bytes:
+        bodies = [one.response_body.response.body_mutation.streamed_response.body for one in self.written]
+        return b"".join(bodies)
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_what_counts_has_no_say_in_traffic(breaks):
+    async def play() -> Drive:
+        drive = Drive(Told(breaks=breaks))
+        await drive.request()
+        await drive.answer(b"0 it is hunter2\n", b"0 .\n")
+        await drive.end()
+        return drive
+
+    drive = asyncio.run(play())
+    assert drive.runner.done
+    assert drive.sent == b"0 it is [SECRET]\n0 .\n"
+    assert [record.action for record in drive.records] == [Action.REDACT]
+    assert drive.telemetry.told == [
+        ("Reserve", None),
+        ("Classify", FailureKind.OVERLOADED),
+        ("Settle", None),
+        Action.REDACT,
+    ]
+
+
+def test_nobody_is_told_while_an_answer_streams():
+    async def play() -> tuple[Drive, list[object]]:
+        drive = Drive(Told())
+        await drive.request()
+        before = list(drive.telemetry.told)
+        await drive.answer(*[b"0 word\n"] * 20)
+        return drive, before
+
+    drive, before = asyncio.run(play())
+    assert drive.sent == b"0 word\n" * 20
+    assert drive.telemetry.told == before
+
+
+def test_only_the_first_and_the_last_reply_carry_an_annotation():
+    async def play() -> Drive:
+        drive = Drive(Told())
+        await drive.request()
+        await drive.answer(b"0 it is hunter2\n", b"0 more\n", b"0 .\n")
+        await drive.end()
+        return drive
+
+    drive = asyncio.run(play())
+    carried = [
+        one.dynamic_metadata.fields["headgate"].struct_value.fields["action"].string_value
+        if one.HasField("dynamic_metadata")
+        else ""
+        for one in drive.written
+    ]
+    assert carried == ["allow", *[""] * (len(carried) - 2), "redact"]
