@@ -76,7 +76,7 @@ def test_every_address_is_on_loopback(bootstrap):
             for value in node:
                 yield from addresses(value)
 
-    assert list(addresses(bootstrap)) == ["127.0.0.1"] * 4
+    assert list(addresses(bootstrap)) == ["127.0.0.1"] * 5
 
 
 def test_every_lane_and_phase_goes_through_the_filter(ext_proc):
@@ -104,12 +104,15 @@ def test_no_route_changes_or_disables_the_filter(connections):
         assert set(override.get("overrides", {})) <= {"grpc_initial_metadata"}
 
 
-def test_nothing_is_retried(bootstrap, connections):
+def test_no_request_is_retried(bootstrap, connections):
     routes = [route for host in connections["route_config"]["virtual_hosts"] for route in host["routes"]]
     assert all("retry_policy" not in route.get("route", {}) for route in routes)
-    for name in ("extproc", "triton"):
-        (threshold,) = cluster(bootstrap, name)["circuit_breakers"]["thresholds"]
-        assert threshold["max_retries"] == 0
+    (threshold,) = cluster(bootstrap, "triton")["circuit_breakers"]["thresholds"]
+    assert threshold["max_retries"] == 0
+
+
+def test_a_stream_to_the_filter_is_opened_again_only_where_nothing_of_it_was_read(ext_proc):
+    assert ext_proc["grpc_service"]["retry_policy"]["retry_on"] == "connect-failure,refused-stream"
 
 
 def test_what_envoy_holds_fits_into_one_message_to_the_filter(bootstrap, connections):

@@ -24,6 +24,9 @@ class Double(Part):
     def command(self):
         return [sys.executable, "-c", self.source]
 
+    def finds_filter(self) -> bool:
+        return True
+
     def probe(self):
         return self.source == SLEEPS
 
@@ -33,9 +36,10 @@ class Double(Part):
 
 
 def assembled(state: Path, **sources: str) -> stacks.Stack:
-    names = ("triton", "valkey", "filter", "envoy")
-    triton, valkey, headgate, envoy = (Double(state, name, sources.get(name, SLEEPS)) for name in names)
-    return stacks.Stack(triton=triton, valkey=valkey, headgate=headgate, envoy=envoy)
+    names = ("triton", "openai", "valkey", "filter", "envoy")
+    doubles = (Double(state, name, sources.get(name, SLEEPS)) for name in names)
+    triton, openai, valkey, headgate, envoy = doubles
+    return stacks.Stack(triton=triton, openai=openai, valkey=valkey, headgate=headgate, envoy=envoy)
 
 
 @pytest.fixture
@@ -58,9 +62,9 @@ def start(monkeypatch, tmp_path):
 def test_all_parts_start_and_each_says_so(start, tmp_path):
     told = []
     stack = start(assembled(tmp_path), told=lambda part, what: told.append((part.name, what)))
-    names = ["triton", "valkey", "filter", "envoy"]
-    assert told[:4] == [(name, "starting") for name in names]
-    assert sorted(told[4:]) == sorted((name, "ready") for name in names)
+    names = ["triton", "openai", "valkey", "filter", "envoy"]
+    assert told[:5] == [(name, "starting") for name in names]
+    assert sorted(told[5:]) == sorted((name, "ready") for name in names)
     assert all(part.pid is not None for part in stack.parts)
 
 
@@ -106,4 +110,4 @@ def test_a_part_that_cannot_be_ended_does_not_keep_the_others(tmp_path, monkeypa
         broken.setattr(stack.envoy, "stop", fail)
         with pytest.raises(ExceptionGroup):
             stack.stop()
-    assert [part.stopped for part in stack.parts] == [True, True, True, False]
+    assert [part.stopped for part in stack.parts] == [True, True, True, True, False]
