@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bootstrap:
-    """What the template leaves open. All ports are on loopback."""
+    """What the template leaves open. All ports are on loopback. Without ``openai_port`` it is Triton's."""
 
     listen_port: int
     admin_port: int
     extproc_port: int
     triton_port: int
     access_log: Path
+    openai_port: int | None = None
 
 
 def render(values: Bootstrap) -> str:
@@ -38,5 +39,6 @@ def render(values: Bootstrap) -> str:
         ADMIN_PORT=values.admin_port,
         EXTPROC_PORT=values.extproc_port,
         TRITON_PORT=values.triton_port,
+        OPENAI_PORT=values.openai_port or values.triton_port,
         ACCESS_LOG=access_log,
     )

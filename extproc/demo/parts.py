@@ -96,6 +96,37 @@ class Triton(Part):
         return _get_is_ok(self.port, "/v2/health/ready")
 
 
+class OpenAIFront(Part):
+    """The small OpenAI front end before Triton; see ``openai_front``.
+
+    Args:
+        state: Where its log goes.
+        triton_port: Triton's HTTP port.
+        models: The models that it lists and asks.
+        port: Its HTTP port; a free one unless given.
+    """
+
+    name = "openai"
+
+    def __init__(
+        self, state: Path, *, triton_port: int, models: Sequence[str], port: int | None = None
+    ) -> None:
+        super().__init__(state)
+        self._triton_port = triton_port
+        self._models = tuple(models)
+        self.port = free_port() if port is None else port
+
+    def command(self) -> Sequence[str | Path]:
+        """Run the module."""
+        ports = ["--port", str(self.port), "--triton-port", str(self._triton_port)]
+        models = [word for model in self._models for word in ("--model", model)]
+        return [sys.executable, "-P", "-m", "extproc.demo.openai_front", *ports, *models]
+
+    def probe(self) -> bool:
+        """Whether it answers. Triton behind it has a probe of its own."""
+        return _get_is_ok(self.port, "/v1/models")
+
+
 class Valkey(Part):
     """A Redis-protocol server that keeps nothing on disk."""
 
@@ -211,6 +242,7 @@ class Envoy(Part):
     Args:
         state: Where its configuration, access log and log go.
         triton_port: The upstream's HTTP port.
+        openai_port: The OpenAI front end's; Triton's, which has none of its paths, unless given.
         extproc_port: The filter's gRPC port.
         port: Its own HTTP port; a free one unless given.
         admin_port: Its admin port; a free one unless given.
@@ -227,6 +259,7 @@ class Envoy(Part):
         *,
         triton_port: int,
         extproc_port: int,
+        openai_port: int | None = None,
         port: int | None = None,
         admin_port: int | None = None,
         concurrency: int = 2,
@@ -234,6 +267,7 @@ class Envoy(Part):
     ) -> None:
         super().__init__(state)
         self._triton_port = triton_port
+        self._openai_port = openai_port
         self._extproc_port = extproc_port
         self._concurrency = concurrency
         self._edit = edit
@@ -257,6 +291,7 @@ class Envoy(Part):
                 admin_port=self.admin_port,
                 extproc_port=self._extproc_port,
                 triton_port=self._triton_port,
+                openai_port=self._openai_port,
                 access_log=self.access_log,
             )
         )

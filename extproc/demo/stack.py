@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from extproc.demo.parts import Envoy, Headgate, Triton, Valkey
+from extproc.demo.parts import Envoy, Headgate, OpenAIFront, Triton, Valkey
 from extproc.demo.process import Part, PartFailed
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Stack:
     """The running parts."""
 
     triton: Triton
+    openai: OpenAIFront
     valkey: Valkey
     headgate: Headgate
     envoy: Envoy
@@ -37,7 +38,7 @@ class Stack:
     @property
     def parts(self) -> tuple[Part, ...]:
         """In the order in which they depend on each other."""
-        return (self.triton, self.valkey, self.headgate, self.envoy)
+        return (self.triton, self.openai, self.valkey, self.headgate, self.envoy)
 
     def stop(self) -> None:
         """End all, clients' side first."""
@@ -119,6 +120,7 @@ def start_stack(  # noqa: PLR0913 - settings by name, each said once at the call
 
 
 def _assemble(state: Path, credentials: Credentials, triton: Triton, port: int | None) -> Stack:
+    openai = OpenAIFront(state, triton_port=triton.port, models=(MODEL, OTHER_MODEL))
     valkey = Valkey(state)
     headgate = Headgate(
         state,
@@ -127,8 +129,14 @@ def _assemble(state: Path, credentials: Credentials, triton: Triton, port: int |
         redis_url=valkey.url,
         verdict_log=state / "verdicts.jsonl",
     )
-    envoy = Envoy(state, triton_port=triton.port, extproc_port=headgate.port, port=port)
-    return Stack(triton=triton, valkey=valkey, headgate=headgate, envoy=envoy)
+    envoy = Envoy(
+        state,
+        triton_port=triton.port,
+        openai_port=openai.port,
+        extproc_port=headgate.port,
+        port=port,
+    )
+    return Stack(triton=triton, openai=openai, valkey=valkey, headgate=headgate, envoy=envoy)
 
 
 def _start(stack: Stack, told: Callable[[Part, str], None]) -> None:
