@@ -31,7 +31,7 @@ from extproc.edge.otel import open_tracing
 from extproc.edge.policy_source import PolicySource
 from extproc.edge.readings import Readings
 from extproc.edge.redis_login import FilePassword
-from extproc.edge.runner import Background, Services
+from extproc.edge.runner import Background, BodyStore, Services
 from extproc.edge.servicer import Servicer
 from extproc.edge.telemetry import Telemetry
 from extproc.edge.tls import ServerTls, anyone, peer_check
@@ -91,6 +91,7 @@ class Service:
         self._ledger = Ledger(settings.redis_url(), login=_redis_login(settings))
         self._records = VerdictLog(settings.verdict_log, limits=LIMITS)
         self._background = Background()
+        self._bodies = BodyStore(LIMITS.bodies_bytes_max)
         self._telemetry = Telemetry()
         self._tracing = open_tracing(os.environ)
         self._servicer = Servicer(
@@ -101,6 +102,7 @@ class Service:
                 inference=self._inference,
                 records=self._records,
                 background=self._background,
+                bodies=self._bodies,
                 telemetry=self._telemetry,
                 tracing=self._tracing,
             ),
@@ -117,6 +119,7 @@ class Service:
         return Readings(
             ready=self._ready,
             streams_open=lambda: self._servicer.streams_open,
+            request_bodies_bytes=lambda: self._bodies.held_bytes,
             tasks_running=lambda: self._background.running,
             classifier_queue_texts=lambda: self._inference.waiting_texts,
             classifier_threads_busy=lambda: self._inference.busy_threads,

@@ -122,7 +122,7 @@ def main() -> None:
     envvar="HEADGATE_ADMIN",
     default="127.0.0.1:9981",
     show_default=True,
-    help="Where /healthz and /readyz answer.",
+    help="Where /healthz, /readyz and /metrics answer.",
 )
 @click.option(
     "--inferences",

@@ -89,7 +89,7 @@ class Settings(BaseModel):
     """The SPIFFE id or DNS name that Envoy's certificate must have."""
 
     admin: str = "127.0.0.1:9981"
-    """Where /healthz and /readyz answer, HOST:PORT. On loopback by default: it tells about the process."""
+    """Where /healthz, /readyz and /metrics answer, HOST:PORT. On loopback by default: it names tenants."""
 
     workers: Annotated[int, Field(ge=1, le=LIMITS.workers_max)] = 1
     """Processes, each with its own endpoint, admin port and verdict log; see ``of_worker``."""

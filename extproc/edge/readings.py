@@ -25,6 +25,7 @@ class Readings:
 
     ready: Callable[[], Mapping[str, bool]]
     streams_open: Callable[[], int]
+    request_bodies_bytes: Callable[[], int]
     tasks_running: Callable[[], int]
     classifier_queue_texts: Callable[[], int]
     classifier_threads_busy: Callable[[], int]
@@ -47,6 +48,11 @@ class ReadingsCollector(Collector):
         """The metrics of this moment."""
         read = self._readings
         yield _gauge("headgate_streams_open", "Streams under way.", read.streams_open())
+        yield _gauge(
+            "headgate_request_bodies_bytes",
+            "Request bodies held to be judged.",
+            read.request_bodies_bytes(),
+        )
         yield _gauge(
             "headgate_tasks_running", "Effects, settlements among them, under way.", read.tasks_running()
         )

@@ -22,6 +22,7 @@ def test_the_state_is_read_at_each_scrape():
         Readings(
             ready=lambda: {"serving": True, "redis": state["redis"]},
             streams_open=lambda: state["streams"],
+            request_bodies_bytes=lambda: 10,
             tasks_running=lambda: 2,
             classifier_queue_texts=lambda: 3,
             classifier_threads_busy=lambda: 4,
@@ -43,6 +44,7 @@ def test_the_state_is_read_at_each_scrape():
     assert values == {
         "headgate_series_folded_total": 0,
         "headgate_streams_open": 1,
+        "headgate_request_bodies_bytes": 10,
         "headgate_tasks_running": 2,
         "headgate_classifier_queue_texts": 3,
         "headgate_classifier_threads_busy": 4,

@@ -53,6 +53,7 @@ def readings() -> Readings:
     return Readings(
         ready=lambda: {"redis": True},
         streams_open=lambda: 1,
+        request_bodies_bytes=lambda: 1,
         tasks_running=lambda: 1,
         classifier_queue_texts=lambda: 1,
         classifier_threads_busy=lambda: 1,
@@ -263,3 +264,20 @@ def test_every_metric_of_ours_is_on_the_dashboard_or_watched():
     shown = {re.sub(r"_(bucket|sum|count|total)$", "", name) for name in asked}
     ours = {re.sub(r"_(bucket|sum|count|total)$", "", name) for name in exposed() if "process" not in name}
     assert ours - shown == set()
+
+
+# --- the page --------------------------------------------------------------------------------
+
+
+def test_the_page_lists_every_metric_with_its_labels():
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    listed: dict[str, set[str]] = {}
+    for names, labels in re.findall(r"^\| (`[^|]*?) \| ?([^|]*?) ?\|$", page, flags=re.MULTILINE):
+        for name in re.findall(r"`(\w+)`", names):
+            listed[name] = set(filter(None, labels.split(", ")))
+    ours = {
+        re.sub(r"_(bucket|sum|count)$", "", name): labels - {"le"}
+        for name, labels in exposed().items()
+        if not name.startswith("process_")
+    }
+    assert listed == ours
