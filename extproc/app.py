@@ -153,9 +153,7 @@ class Service:
         open_port(server, self._settings.listen, self._tls.credentials() if self._tls else None)
         host, port = split_address(self._settings.admin)
         try:
-            admin = AdminServer(
-                host=host, port=port, ready=self._ready, metrics=self._telemetry.exposition
-            )
+            admin = AdminServer(host=host, port=port, ready=self._ready, metrics=self._telemetry.exposition)
         except OSError as error:
             raise StartError(f"cannot listen on {self._settings.admin}: {error.strerror}") from None
         self._records.start()
