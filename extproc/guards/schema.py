@@ -94,6 +94,7 @@ _REFUSED_BY_NAME: Final = frozenset(
         "bad_words",
         "detokenize",
         "early_stopping",
+        "echo",
         "embedding_bias_weights",
         "embedding_bias_words",
         "end_id",
@@ -125,14 +126,16 @@ _REFUSED_BY_NAME: Final = frozenset(
         "sequence_start",
         "stop_token_ids",
         "stop_words",
+        "store",
         "structured_outputs",
         "timeout",
+        "top_logprobs",
         "truncate_prompt_tokens",
         "use_beam_search",
     }
 )
-"""Fields of vLLM, TensorRT-LLM and Triton that a message may name though no policy allows them: a name that
-is neither here nor in the policy may be a caller's own text, and is not repeated."""
+"""Fields of vLLM, TensorRT-LLM, Triton and OpenAI that a message may name though no policy allows them: a name
+that is neither here nor in the policy may be a caller's own text, and is not repeated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
