@@ -134,8 +134,8 @@ _REFUSED_BY_NAME: Final = frozenset(
         "use_beam_search",
     }
 )
-"""Fields of vLLM, TensorRT-LLM, Triton and OpenAI that a message may name though no policy allows them: a name
-that is neither here nor in the policy may be a caller's own text, and is not repeated."""
+"""Fields of vLLM, TensorRT-LLM, Triton and OpenAI that a message may name though no policy allows them. A
+name that is neither here nor in the policy may be a caller's own text, and is not repeated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
