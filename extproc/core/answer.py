@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from extproc.core.channels import ChannelScan, Watch, watches_of
-from extproc.core.refusals import ANSWER_BLOCKED_MESSAGE
+from extproc.core.refusals import ANSWER_BLOCKED_MESSAGE, OUTPUT_TOO_LONG_MESSAGE
 from extproc.domain.errors import PeerError
 from extproc.domain.verdict import Action, Lane, Mode, Reason, Refusal
 
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from extproc.domain.verdict import Finding
 
 _BLOCKED_STATUS = 403
+# A token of white space can have 128 bytes; of text it has 3 to 4. The slack is for tool calls' envelopes,
+# and for servers that count an end token.
+_BYTES_PER_TOKEN_MAX = 64
+_BYTES_SLACK = 65_536
+_TOKENS_SLACK = 16
 
 
 @dataclass(slots=True)
@@ -104,6 +109,12 @@ class AnswerLane:
             exchange.output_tokens += frame.usage.output_tokens
         if frame.error:
             self._upstream_failed(exchange)
+        else:
+            for delta in frame.deltas:
+                text = delta.text
+                exchange.output_bytes += len(text) if text.isascii() else len(text.encode())
+        if exchange.reservation is not None:
+            self._check_length(exchange)
         texts = []
         last_of = {delta.channel: at for at, delta in enumerate(frame.deltas)}
         ends_all = frame.final or frame.error
@@ -114,12 +125,27 @@ class AnswerLane:
             self._end_channel(exchange, channel, parts, held=channel not in last_of)
         parts.append(self._session.write_response(frame, tuple(texts)))
 
+    def _check_length(self, exchange: Exchange) -> None:
+        """Cut an answer that outgrows its reservation: an upstream that ignores its cap spends others' tokens.
+
+        By the upstream's count where it gives one; else by length, at more bytes a token than text has,
+        and with room for a prompt that is repeated.
+        """
+        params = exchange.request.params
+        if params.max_output_tokens is None:
+            return
+        tokens_max = params.choices_count * params.max_output_tokens
+        bytes_max = tokens_max * _BYTES_PER_TOKEN_MAX + exchange.request.inspectable_bytes + _BYTES_SLACK
+        if exchange.output_tokens <= tokens_max + _TOKENS_SLACK and exchange.output_bytes <= bytes_max:
+            return
+        exchange.decide(Action.BLOCK, Reason.OUTPUT_TOO_LONG, "budget")
+        raise _Blocked(Refusal(reason=Reason.OUTPUT_TOO_LONG, status=502, message=OUTPUT_TOO_LONG_MESSAGE))
+
     def _feed_channel(self, exchange: Exchange, channel: Channel, text: str, *, eof: bool) -> str:
         scan = exchange.channels.get(channel)
         if scan is None:
             scan = self._open_channel(exchange, channel)
         exchange.answer_chars += len(text)
-        exchange.output_bytes += len(text) if text.isascii() else len(text.encode())
         output = scan.feed(text, eof=eof)
         if output.findings:
             self._found(exchange, channel, output.findings)
@@ -146,7 +172,7 @@ class AnswerLane:
             if watch.mode is not Mode.ENFORCE:
                 continue
             if watch.rules.block:
-                exchange.decide(Action.BLOCK, watch.rules.reason, watch.guard)
+                exchange.found_in_answer(watch.guard, Action.BLOCK, watch.rules.reason)
                 raise _Blocked(
                     Refusal(
                         reason=watch.rules.reason,
@@ -154,7 +180,7 @@ class AnswerLane:
                         message=ANSWER_BLOCKED_MESSAGE,
                     )
                 )
-            exchange.decide(Action.REDACT, watch.rules.reason, watch.guard)
+            exchange.found_in_answer(watch.guard, Action.REDACT, watch.rules.reason)
 
     def _upstream_failed(self, exchange: Exchange) -> None:
         """The upstream broke off in band: an undecided tail is dropped, never flushed."""

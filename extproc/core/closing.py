@@ -42,9 +42,10 @@ class StreamFacts:
 def tokens_used(exchange: Exchange) -> int:
     """What the exchange really cost, in tokens.
 
-    Nothing where the model never saw the request, or answered with an error before any text. Else the
-    upstream's own count as far as it was seen; without one, the prompt's estimate plus the answer's
-    length at three bytes a token, and at least one token a frame.
+    Nothing where the model never saw the request, or answered with an error before any text. All that
+    was reserved where a whole answer was asked for and none was seen: the model goes on writing when such a
+    client leaves. Else the upstream's own count as far as it was seen; without one, the prompt's estimate
+    plus the answer's length at three bytes a token, and at least one token a frame.
     """
     reservation = exchange.reservation
     if reservation is None or not exchange.forwarded:
@@ -53,6 +54,8 @@ def tokens_used(exchange: Exchange) -> int:
     if exchange.upstream_error and silent:
         return 0
     params = exchange.request.params
+    if silent and not params.stream and not exchange.answer_frames:
+        return reservation.tokens
     prompt_estimate = reservation.tokens - params.choices_count * (params.max_output_tokens or 0)
     if exchange.usage_reported:
         return (exchange.input_tokens or max(prompt_estimate, 0)) + exchange.output_tokens

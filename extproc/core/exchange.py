@@ -127,6 +127,16 @@ class Exchange:
         for located in findings:
             self.count(located.lane, guard, mode, located.finding, located.place)
 
+    def found_in_answer(self, guard: str, action: Action, reason: Reason) -> None:
+        """Raise a guard's verdict, and with it the decision, by what it found in the answer."""
+        self.decide(action, reason, guard)
+        self.verdicts = [
+            replace(one, action=action, reason=reason)
+            if one.guard == guard and one.action < action
+            else one
+            for one in self.verdicts
+        ]
+
     def count(self, lane: Lane, guard: str, mode: Mode, finding: Finding, place: str) -> None:
         """Count one finding."""
         self.entities[lane, guard, mode, finding.entity_type, finding.detector, place] += 1

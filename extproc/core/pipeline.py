@@ -89,6 +89,9 @@ class PipelineRun:
         for asked in stage:
             verdict, degraded = _judge(self._exchange, asked)
             self._take(asked.bound, verdict, degraded=degraded)
+            if self._exchange.refusal is not None:
+                # What is refused already is not worth another guard's work; an attacker would choose it.
+                return
 
     def _take(self, bound: BoundGuard, verdict: Verdict, *, degraded: bool) -> None:
         exchange = self._exchange

@@ -38,6 +38,7 @@ INTERNAL = Refusal(
     reason=Reason.INTERNAL, status=500, message="the request could not be judged and was refused"
 )
 ANSWER_BLOCKED_MESSAGE = "the answer was withheld by policy"
+OUTPUT_TOO_LONG_MESSAGE = "the answer is longer than was reserved for it and was cut"
 
 
 def signed(refusal: Refusal, request_id: str) -> Refusal:

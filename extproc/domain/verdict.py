@@ -72,11 +72,22 @@ class Reason(StrEnum):
     CLASSIFIER_UNAVAILABLE = auto()
     PII_FOUND = auto()
     SECRET_FOUND = auto()
+    OUTPUT_TOO_LONG = auto()
     UPSTREAM_ERROR = auto()
     UPSTREAM_UNREADABLE = auto()
     PEER_CLOSED = auto()
     OVERLOADED = auto()
+    BODIES_UNAVAILABLE = auto()
     INTERNAL = auto()
+
+
+class Kept(StrEnum):
+    """Whether text of an exchange was kept apart; LOST where it should have been and could not be."""
+
+    NO = auto()
+    REDACTED = auto()
+    SEALED = auto()
+    LOST = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,3 +196,4 @@ class Record:
     upstream_first_us: int = 0
     total_us: int = 0
     degraded: bool = False
+    bodies: Kept = Kept.NO

@@ -53,6 +53,9 @@ def exchange(*, forwarded=True, cap=50, reserved=100, stream=True, choices=1, **
         ({"upstream_error": True, "output_bytes": 30}, 60),
         # Nothing came, and nobody said why: the prompt was read.
         ({}, 50),
+        # A whole answer of which nothing was seen: the model writes it to its end for nobody.
+        ({"stream": False}, 100),
+        ({"stream": False, "upstream_error": True}, 0),
         # Two choices of at most 50 were reserved, so nothing is left for the prompt.
         ({"choices": 2, "usage_reported": True, "output_tokens": 8}, 8),
     ],

@@ -303,6 +303,56 @@ def test_client_that_leaves_mid_answer_pays_for_what_was_seen():
     assert play.sent(Lane.RESPONSE) == b"0 x\n0 y \n"
 
 
+def test_an_upstream_that_ignores_its_cap_is_cut_by_its_own_count():
+    play = budgeted()
+    play.head()
+    play.body(b"a\n", end=True)
+    play.effect(0, granted())
+    play.answer_head()
+    for _ in range(50 + 16):
+        play.answer(b"0 x\n")
+    assert not play.stream.done
+    play.answer(b"0 over\n")
+    assert play.stream.done
+    assert b"over" not in play.sent(Lane.RESPONSE)
+    assert play.sent(Lane.RESPONSE).endswith(b"0 ERROR output_too_long\n")
+
+
+def test_an_upstream_that_ignores_its_cap_is_cut_by_length_before_it_is_scanned():
+    play = budgeted(watching())
+    play.head()
+    play.body(b"a\n", end=True)
+    play.effect(0, granted())
+    play.answer_head()
+    play.answer(b"0 " + b"x" * (50 * 64 + 65_536 + 2) + b"\n")
+    assert refusal(play).refusal.status == 502
+    assert play.effects()[1].effect.tokens > 100
+    play.effect(1, Settled(charged=1, refunded=0))
+    assert play.records()[0].reason is Reason.OUTPUT_TOO_LONG
+
+
+def test_a_guard_that_found_something_in_the_answer_says_so_in_its_verdict():
+    play = Playbook(policy(watching()))
+    play.head()
+    play.body(b"a\n", end=True)
+    play.answer_head()
+    play.answer(b"0 hunter2\n0 .\n", end=True)
+    verdicts = {one.guard: (one.action, one.reason) for one in play.records()[0].verdicts}
+    assert verdicts["secrets"] == (Action.REDACT, Reason.SECRET_FOUND)
+    assert verdicts["always"] == (Action.ALLOW, Reason.CLEAN)
+
+
+def test_a_stage_ends_at_its_first_block():
+    late = FakeGuard()
+    late.judge_with = lambda _e, _a: pytest.fail("judged what was refused already")
+    first = bound(FakeGuard(judge_with=lambda _e, _a: BLOCK), name="a-first")
+    play = Playbook(policy(first, bound(late, name="b-late")))
+    play.head()
+    play.body(b"a\n", end=True)
+    assert refusal(play).refusal.status == 403
+    assert play.of(cmd.ReportBug) == []
+
+
 def test_leases_of_running_answers_are_renewed():
     play = budgeted()
     play.head()
