@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Upstreams without token counts are charged by length; a token of text has at least about 3 bytes.
 _BYTES_PER_TOKEN = 3
+_BYTES_PER_TOKEN_MAX = 64
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -58,7 +59,9 @@ def tokens_used(exchange: Exchange) -> int:
         return reservation.tokens
     prompt_estimate = reservation.tokens - params.choices_count * (params.max_output_tokens or 0)
     if exchange.usage_reported:
-        return (exchange.input_tokens or max(prompt_estimate, 0)) + exchange.output_tokens
+        # No tokenizer makes this few tokens of so many bytes: the count is wrong or a lie.
+        produced = max(exchange.output_tokens, exchange.output_bytes // _BYTES_PER_TOKEN_MAX)
+        return (exchange.input_tokens or max(prompt_estimate, 0)) + produced
     by_length = -(-exchange.output_bytes // _BYTES_PER_TOKEN)
     frames = exchange.answer_frames if exchange.request.params.stream else 0
     return max(prompt_estimate, 0) + max(by_length, frames)

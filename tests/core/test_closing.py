@@ -41,6 +41,8 @@ def exchange(*, forwarded=True, cap=50, reserved=100, stream=True, choices=1, **
         ({"forwarded": False}, 0),
         # The upstream's own count, as far as it was seen.
         ({"usage_reported": True, "input_tokens": 7, "output_tokens": 3}, 10),
+        # A count that the text belies.
+        ({"usage_reported": True, "input_tokens": 7, "output_tokens": 1, "output_bytes": 6400}, 107),
         # It told what it wrote but not what it read: the prompt's estimate, 100 less the cap of 50.
         ({"usage_reported": True, "output_tokens": 3}, 53),
         # No count at all: three bytes a token, and at least one token a frame.
