@@ -7,11 +7,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from extproc.domain.bodies import Keep, withhold
+from extproc.domain.ports import RuleWatch
+from extproc.edge.sealing import can_seal_to
 from extproc.guards import guard_specs
 from extproc.policy.describe import pipeline_text, summary_text
 from extproc.policy.envoy_routes import check_routes, routes_of
+from extproc.policy.faults import policy_error
 from extproc.policy.keys import hash_key
-from extproc.policy.loading import LoadedPolicy, RuleVocabulary, load_policy, parse_content
+from extproc.policy.loading import LoadedPolicy, RuleVocabulary, fault_at, load_policy, parse_content
 from extproc.policy.schema import schema_text
 from extproc.policy.snapshot import RoutedPolicy, build_policy
 from extproc.redaction.automaton import Automaton
@@ -21,7 +25,12 @@ from extproc.redaction.watches import Redactor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from extproc.policy.tree import Place
+
 _HASH_LABEL: Final = "operator:hash"
+# One redaction is mostly enough, since what takes a finding's place is none; a text that needs more than so
+# many is not kept.
+_REDACTIONS_MAX: Final = 4
 
 
 @cache
@@ -60,20 +69,57 @@ def build(loaded: LoadedPolicy, redactor: Redactor, pepper: bytes) -> RoutedPoli
         key_hash=partial(hash_key, pepper),
         find=redactor.find,
         scanner=redactor,
+        redact=partial(redact_all, redactor),
     )
 
 
-def loader(source: str, redactor: Redactor, pepper: bytes) -> Callable[[bytes], RoutedPolicy]:
+def redact_all(redactor: Redactor, text: str) -> str:
+    """A text in which no rule finds anything but what a rule put there; empty where that cannot be had."""
+    watches = [RuleWatch(pack=pack, entity_types=frozenset()) for pack in sorted(_vocabulary().packs)]
+    for _ in range(_REDACTIONS_MAX):
+        scan = redactor(watches).feed(text, eof=True)
+        if scan.released == text:
+            return text
+        text = scan.released
+    return withhold(text)
+
+
+def loader(
+    source: str, redactor: Redactor, pepper: bytes, *, keeps_bodies: bool = False
+) -> Callable[[bytes], RoutedPolicy]:
     """What turns a file's content into the policy that streams use; it raises PolicyError.
 
-    ``source`` is the file's name for messages. One thread at a time may call it, beside those that serve.
+    ``source`` is the file's name for messages. Without ``keeps_bodies`` there is no folder for bodies, and
+    a policy that keeps any does not load. One thread at a time may call it, beside those that serve.
     """
 
     def load_content(content: bytes) -> RoutedPolicy:
         loaded = parse_content(content, guard_specs(), _vocabulary(), source=source)
+        check_bodies(loaded, keeps_bodies=keeps_bodies)
         return build(loaded, redactor, pepper)
 
     return load_content
+
+
+def check_bodies(loaded: LoadedPolicy, *, keeps_bodies: bool) -> None:
+    """Whether what a policy wants kept can be.
+
+    Raises:
+        PolicyError: there is no folder for it, or a key that nothing can be sealed to.
+    """
+    faults = []
+    for policy, bodies in loaded.file.bodies.items():
+        place: Place = ("policies", policy, "bodies")
+        if bodies.keep is not Keep.NEVER and not keeps_bodies:
+            what = "wants bodies kept, and this service was given no folder for them"
+            instead = "start it with `--bodies DIR`, or write `keep: never`"
+            faults.append(fault_at(loaded.document, (*place, "keep"), what, instead))
+        if bodies.keep is Keep.SEALED and not can_seal_to(bodies.reviewer_key):
+            what = "is a key that nothing can be sealed to"
+            instead = "make one with `headgate bodies new-key FILE`"
+            faults.append(fault_at(loaded.document, (*place, "reviewer_key"), what, instead))
+    if faults:
+        raise policy_error(loaded.source, faults)
 
 
 def default_policy() -> Path:
@@ -88,6 +134,7 @@ def check_policy(path: Path, envoy: Path | None = None) -> str:
         PolicyError: one line per fault.
     """
     loaded = load(path)
+    check_bodies(loaded, keeps_bodies=True)
     if envoy is not None:
         check_routes(loaded, routes_of(envoy))
     return summary_text(loaded, guard_specs())

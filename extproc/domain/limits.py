@@ -19,6 +19,8 @@ class Limits:
     # ends: a text takes up to four times its bytes in memory. More is a 503, so that no caller can fill
     # the memory.
     bodies_bytes_max: int = 256 * 1024 * 1024
+    # Of those, one tenant's share.
+    tenant_bodies_bytes_max: int = 64 * 1024 * 1024
     # Deeper JSON than this is an attack on a recursive parser; vllm_backend needs 3.
     json_depth_max: int = 64
     # Values and keys in one body: bounds the cost of a body of tiny elements (a 5 MB body of `[0,0,...`) to
@@ -117,6 +119,24 @@ class Limits:
     record_batch_max: int = 1_000
     # The end of the process waits this long for a disk that does not take the last records.
     record_close_ms: int = 5_000
+    # Text kept of one exchange where a policy keeps any: more is not kept. The request is in memory anyhow;
+    # the answer is only for this, and 2,048 tokens of it have about 8 KB.
+    sample_bytes_max: int = 1024 * 1024
+    sample_answer_bytes_max: int = 256 * 1024
+    # Samples that wait for their disk, and their text; what does not fit is not kept.
+    sample_queue_max: int = 256
+    sample_queue_bytes_max: int = 64 * 1024 * 1024
+    # Disk that one process may fill with samples: a week of one sample of 10 KB each second is 6 GB.
+    samples_disk_bytes_max: int = 10 * 1024 * 1024 * 1024
+    # How often samples past their lifetime are looked for. They are filed by the hour in which
+    # it ends, so that none outlives it by more than this.
+    sample_purge_ms: int = 3_600_000
+    # A disk that was full or failed is tried again after this pause.
+    sample_retry_ms: int = 5_000
+    # The end of the process waits this long for samples that are not written.
+    sample_close_ms: int = 5_000
+    # The longest lifetime that a policy may ask for: what is kept longer is an archive.
+    sample_lifetime_days_max: int = 365
     # Series of one metric: a thousand tenants with a few outcomes each; more are counted together.
     metric_series_max: int = 10_000
     # Effects of one exchange that its trace shows; an exchange has about three.
@@ -127,6 +147,11 @@ class Limits:
     grpc_message_bytes_max: int = 16 * 1024 * 1024
     # Concurrent ext_proc streams of one process; Envoy gets RESOURCE_EXHAUSTED (a 500) above it.
     streams_open_max: int = 4_096
+    # Of those, one tenant's share, so that one key cannot take every slot: a quarter.
+    tenant_streams_open_max: int = 1_024
+    # A chunk of an answer is judged in slices of this size, with a turn for other streams between two: text
+    # made for it costs the scanner some microseconds a character.
+    answer_slice_bytes_max: int = 32 * 1024
     # Streams that run may take this long to finish after SIGTERM.
     drain_deadline_ms: int = 30_000
     # After SIGTERM new streams are still taken for this long, while health and readiness say no: above one

@@ -15,6 +15,7 @@ from extproc.domain.verdict import Action, Mode, OnError, Reason
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from extproc.domain.bodies import BodyRule
     from extproc.domain.head import HeaderEdits, RequestHead, ResponseHead
     from extproc.domain.identity import Principal, Reservation, TokenLimit
     from extproc.domain.segment import (
@@ -267,6 +268,7 @@ class PolicySnapshot:
 
     ``identity`` are the guards of stage IDENTITY. ``pipelines`` maps a tenant to the rest, ordered by
     stage, then name; a tenant that is not in it is refused. ``known_models`` may stand in a record.
+    ``bodies`` maps a tenant to what is kept of its exchanges; of a tenant that is not in it, nothing.
     """
 
     digest: str
@@ -274,6 +276,7 @@ class PolicySnapshot:
     pipelines: Mapping[str, tuple[BoundGuard, ...]]
     known_models: frozenset[str]
     scanner: ScannerFactory
+    bodies: Mapping[str, BodyRule] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

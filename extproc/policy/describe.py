@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from extproc.domain.bodies import Keep
 from extproc.domain.verdict import Mode, OnError, Stage
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
     from extproc.domain.ports import GuardSpec
     from extproc.policy.loading import LoadedPolicy
-    from extproc.policy.model import PolicyFile, RouteEntry
+    from extproc.policy.model import BodiesEntry, PolicyFile, RouteEntry
 
 _COLUMNS = ("STAGE", "GUARD", "OWASP", "MODE")
 
@@ -55,6 +56,9 @@ def summary_text(loaded: LoadedPolicy, specs: Mapping[str, GuardSpec]) -> str:
             if section is not None and section.on_error is not OnError.BLOCK:
                 lines.append(f"  note: policy {policy}: {guard} lets pass what it could not judge")
     lines += [
+        _kept(policy, bodies) for policy, bodies in file.bodies.items() if bodies.keep is not Keep.NEVER
+    ]
+    lines += [
         f"  note: tenant {name} has no keys: nobody can call as it"
         for name, tenant in file.tenants.items()
         if not tenant.keys
@@ -70,6 +74,14 @@ def _policies_on(route: RouteEntry) -> str:
     parts = [route.policy or "each tenant's own policy"]
     parts += [f"{tenant}: {policy}" for tenant, policy in route.tenants.items()]
     return "; ".join(parts)
+
+
+def _kept(policy: str, bodies: BodiesEntry) -> str:
+    days = _count(bodies.lifetime_days, "day", "days")
+    return (
+        f"  note: policy {policy}: bodies of {', '.join(bodies.actions)} are kept {bodies.keep} "
+        f"for {days}, which needs serve --bodies"
+    )
 
 
 def _unused(file: PolicyFile) -> list[str]:

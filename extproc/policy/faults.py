@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from extproc.domain.errors import PolicyError
 from extproc.domain.limits import LIMITS
-from extproc.policy.model import HASH_PATTERN, NAME_PATTERN
+from extproc.policy.model import HASH_PATTERN, NAME_PATTERN, REVIEWER_KEY_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -148,6 +148,10 @@ _PATTERNS: Final = {
     HASH_PATTERN: (
         "is not a key's hash",
         "write the 64 hexadecimal digits that `headgate key new` prints, never the key itself",
+    ),
+    REVIEWER_KEY_PATTERN: (
+        "is not a reviewer's public key",
+        "write what `headgate bodies new-key` prints, which begins with hgpub_, never what is in its file",
     ),
 }
 _MAPPING: Final = ("is not a mapping", "write `name: value` lines, indented under it")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pydantic import ValidationError
 
+from extproc.domain.bodies import Keep
 from extproc.domain.errors import PolicyError
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import RuleWatch
@@ -124,6 +125,7 @@ def parse_policy(
         *_tenant_faults(file, document),
         *_route_faults(file, document),
         *_rule_faults(file, rules, document),
+        *_bodies_faults(file, document),
     ]
     if faults:
         raise policy_error(source, faults)
@@ -144,10 +146,10 @@ def _tenant_faults(file: PolicyFile, document: Document) -> Iterator[Fault]:
             place: Place = ("tenants", name, "keys", index)
             if key.id in ids:
                 what = "stands twice in this tenant"
-                yield _at(document, (*place, "id"), what, "give every key its own id")
+                yield fault_at(document, (*place, "id"), what, "give every key its own id")
             if key.hash in hashes:
                 what = "is the hash of another key of this file"
-                yield _at(document, (*place, "hash"), what, "make a new key with `headgate key new`")
+                yield fault_at(document, (*place, "hash"), what, "make a new key with `headgate key new`")
             ids.add(key.id)
             hashes.add(key.hash)
 
@@ -161,14 +163,29 @@ def _route_faults(file: PolicyFile, document: Document) -> Iterator[Fault]:
             place: Place = ("routes", name, "tenants", tenant)
             if tenant not in file.tenants:
                 what = "names a tenant that this file does not hold"
-                yield _at(document, place, what, nearest(tenant, tuple(file.tenants)))
+                yield fault_at(document, place, what, nearest(tenant, tuple(file.tenants)))
             yield from _policy_fault(policy, place, file, document)
 
 
 def _policy_fault(policy: str, place: Place, file: PolicyFile, document: Document) -> Iterator[Fault]:
     if policy not in file.policies:
         what = "names a policy that this file does not hold"
-        yield _at(document, place, what, nearest(policy, tuple(file.policies)))
+        yield fault_at(document, place, what, nearest(policy, tuple(file.policies)))
+
+
+def _bodies_faults(file: PolicyFile, document: Document) -> Iterator[Fault]:
+    """Sealing without a key, and a key without sealing: whoever wrote one means that text is sealed."""
+    for policy, bodies in file.bodies.items():
+        place: Place = ("policies", policy, "bodies")
+        if bodies.keep is Keep.SEALED and not bodies.reviewer_key:
+            what = "is sealed, but there is no key to seal to"
+            instead = "add `reviewer_key: …` with what `headgate bodies new-key` prints"
+            yield fault_at(document, (*place, "keep"), what, instead)
+        if bodies.keep is not Keep.SEALED and bodies.reviewer_key:
+            what = "is a key to seal to, but nothing is sealed"
+            yield fault_at(
+                document, (*place, "reviewer_key"), what, "write `keep: sealed`, or take the key out"
+            )
 
 
 def _rule_faults(file: PolicyFile, rules: RuleVocabulary, document: Document) -> Iterator[Fault]:
@@ -187,11 +204,11 @@ def _unknown_rules(
     for index, entity_type in enumerate(settings.entity_types):
         if entity_type not in known:
             what = "is no entity type of this guard"
-            yield _at(document, (*place, "entity_types", index), what, nearest(entity_type, known))
+            yield fault_at(document, (*place, "entity_types", index), what, nearest(entity_type, known))
     for entity_type, operator in settings.operators.items():
         at: Place = (*place, "operators", entity_type)
         if entity_type not in known:
-            yield _at(document, at, "is no entity type of this guard", nearest(entity_type, known))
+            yield fault_at(document, at, "is no entity type of this guard", nearest(entity_type, known))
             continue
         watch = RuleWatch(
             pack=guard, entity_types=frozenset({entity_type}), operators={entity_type: operator}
@@ -199,10 +216,11 @@ def _unknown_rules(
         try:
             rules.check(watch)
         except PolicyError as error:
-            yield _at(document, at, "is an operator that cannot be used here", str(error))
+            yield fault_at(document, at, "is an operator that cannot be used here", str(error))
 
 
-def _at(document: Document, place: Place, what: str, instead: str) -> Fault:
+def fault_at(document: Document, place: Place, what: str, instead: str) -> Fault:
+    """A fault at a place of the file."""
     return Fault(line=document.line_of(place), field=field_of(place), what=what, instead=instead)
 
 
@@ -212,6 +230,7 @@ def _digest(file: PolicyFile) -> str:
         "routes": {name: route.model_dump() for name, route in file.routes.items()},
         "identity": file.identity,
         "policies": file.policies,
+        "bodies": {name: bodies.model_dump() for name, bodies in file.bodies.items()},
     }
     canonical = json.dumps(_canonical(content), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -9,7 +9,7 @@ Version 1::
     routes:                           # of Envoy; left out, every route has the tenant's policy
       NAME: {policy: NAME, tenants: {TENANT: NAME, ...}}
     policies:
-      NAME: {guards: {GUARD: {mode: enforce, on_error: block, ...}, ...}}
+      NAME: {guards: {GUARD: {mode: enforce, on_error: block, ...}, ...}, bodies: {keep: never, ...}}
 
 On a route its word for the tenant counts first, then its word for all, then the tenant's own policy. A
 guard that a policy leaves out runs with its default settings and is enforced: forgetting one never switches
@@ -24,11 +24,14 @@ from typing import Annotated, Final, Literal, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model, model_validator
 from pydantic.config import JsonDict
 
+from extproc.domain.bodies import Keep
+from extproc.domain.limits import LIMITS
 from extproc.domain.ports import GuardSpec
 from extproc.domain.verdict import Mode, OnError, Stage
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,39}$"
 HASH_PATTERN: Final = r"^[0-9a-f]{64}$"
+REVIEWER_KEY_PATTERN: Final = r"^hgpub_[0-9a-f]{64}$"
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 KeyHash = Annotated[str, StringConstraints(pattern=HASH_PATTERN)]
@@ -76,6 +79,23 @@ class RouteEntry(_Strict):
     tenants: Mapping[Name, Name] = Field(default_factory=dict)
 
 
+_REVIEWER_KEY: Final = "Where bodies are sealed: the public key that `headgate bodies new-key FILE` prints."
+
+
+class BodiesEntry(_Strict):
+    """What a policy keeps of prompts and answers; ``reviewer_key`` is empty where it was left out."""
+
+    keep: Keep = Keep.NEVER
+    actions: tuple[Literal["allow", "redact", "block"], ...] = Field(
+        default=("redact", "block"), min_length=1, max_length=3
+    )
+    reviewer_key: Annotated[str, StringConstraints(pattern=REVIEWER_KEY_PATTERN)] = Field(
+        default="", json_schema_extra=_without_default, description=_REVIEWER_KEY
+    )
+    lifetime_days: Annotated[int, Field(ge=1, le=LIMITS.sample_lifetime_days_max)] = 7
+    required: bool = False
+
+
 class _Section(_Strict):
     """Base of a guard's section: what every guard has."""
 
@@ -97,14 +117,15 @@ class PolicyFile:
     """A policy file that holds what it must; every guard has its section, written or default.
 
     ``identity`` maps the guards of stage IDENTITY to their settings: they run before the tenant, and so
-    its policy, is known. ``policies`` maps a policy's name to its sections by guard. ``routes`` is empty
-    where the file has none, and then all routes are alike.
+    its policy, is known. ``policies`` maps a policy's name to its sections by guard, ``bodies`` to what it
+    keeps. ``routes`` is empty where the file has none, and then all routes are alike.
     """
 
     tenants: Mapping[str, TenantEntry]
     routes: Mapping[str, RouteEntry]
     identity: Mapping[str, object]
     policies: Mapping[str, Mapping[str, GuardSection]]
+    bodies: Mapping[str, BodiesEntry]
 
     def policy_of(self, tenant: str, route: str | None) -> str:
         """The policy that holds for a tenant on a route; None is a request without a route's name.
@@ -151,6 +172,7 @@ class PolicyModel:
                 if spec.stage is Stage.IDENTITY
             },
             policies={name: self._sections(policy) for name, policy in policies.items()},
+            bodies={name: getattr(policy, f"{_PREFIX}bodies") for name, policy in policies.items()},
         )
 
     def allowed_names(self, place: tuple[str | int, ...]) -> tuple[str, ...]:
@@ -196,7 +218,12 @@ def policy_model(specs: Mapping[str, GuardSpec]) -> PolicyModel:
     }
     guards_model = _model("Guards", _Strict, guards)
     policy = _model(
-        "Policy", _Strict, {"guards": (guards_model, Field(default_factory=guards_model, alias="guards"))}
+        "Policy",
+        _Strict,
+        {
+            "guards": (guards_model, Field(default_factory=guards_model, alias="guards")),
+            "bodies": (BodiesEntry, Field(default_factory=BodiesEntry, alias="bodies")),
+        },
     )
     top = {
         "version": (Literal[1], Field(alias="version")),

@@ -85,6 +85,10 @@ def _describe(schema: _Node, specs: Mapping[str, GuardSpec]) -> None:
         match place:
             case (str(top),):
                 node = _below(schema, "properties", top)
+            case (_, _, "bodies"):
+                node = _below(schema, "$defs", "Policy", "properties", "bodies")
+            case (_, _, "bodies", str(setting)):
+                node = _below(schema, "$defs", "BodiesEntry", "properties", setting)
             case (_, _, "guards", str(guard), str(setting)) if guard in specs:
                 node = _below(schema, "$defs", f"{guard}_guard", "properties", setting)
             case (str(guard), str(setting)) if guard in specs and specs[guard].stage is Stage.IDENTITY:

@@ -6,16 +6,17 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from extproc.domain.bodies import BodyRule, Keep, withhold
 from extproc.domain.identity import Principal
 from extproc.domain.ports import BoundGuard, GuardEnv, PolicySnapshot
-from extproc.domain.verdict import Mode, OnError, Stage
+from extproc.domain.verdict import Action, Mode, OnError, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from extproc.domain.ports import GuardSpec, RuleFinder, ScannerFactory
     from extproc.policy.loading import LoadedPolicy
-    from extproc.policy.model import GuardSection, PolicyFile
+    from extproc.policy.model import BodiesEntry, GuardSection, PolicyFile
 
 # Identity is judged before a tenant is known.
 _NO_TENANT = ""
@@ -60,13 +61,14 @@ class RoutedPolicy:
                 return self.refusing
 
 
-def build_policy(
+def build_policy(  # noqa: PLR0913 - the composition root names each part once.
     loaded: LoadedPolicy,
     specs: Mapping[str, GuardSpec],
     *,
     key_hash: Callable[[str], str],
     find: RuleFinder,
     scanner: ScannerFactory,
+    redact: Callable[[str], str] = withhold,
 ) -> RoutedPolicy:
     """The policy as streams use it.
 
@@ -76,6 +78,7 @@ def build_policy(
         key_hash: The keyed hash under which the file holds API keys.
         find: Applies rules to a whole text.
         scanner: Makes scanners for the answer.
+        redact: Applies every rule to a whole text that is to be kept.
     """
     file = loaded.file
     keyring = MappingProxyType(_keyring(file))
@@ -103,15 +106,34 @@ def build_policy(
         scanner=scanner,
     )
 
+    kept_by = {
+        name: _body_rule(bodies, redact)
+        for name, bodies in file.bodies.items()
+        if bodies.keep is not Keep.NEVER
+    }
+
     def snapshot(route: str | None) -> PolicySnapshot:
         pipelines = {tenant: pipeline(tenant, route) for tenant in file.tenants}
-        return replace(refusing, pipelines=MappingProxyType(pipelines))
+        policy_of = {tenant: file.policy_of(tenant, route) for tenant in file.tenants}
+        kept = {tenant: kept_by[name] for tenant, name in policy_of.items() if name in kept_by}
+        return replace(refusing, pipelines=MappingProxyType(pipelines), bodies=MappingProxyType(kept))
 
     return RoutedPolicy(
         digest=loaded.digest,
         unrouted=snapshot(None),
         routes=MappingProxyType({route: snapshot(route) for route in file.routes}),
         refusing=refusing,
+    )
+
+
+def _body_rule(bodies: BodiesEntry, redact: Callable[[str], str]) -> BodyRule:
+    return BodyRule(
+        keep=bodies.keep,
+        actions=frozenset(Action[name.upper()] for name in bodies.actions),
+        lifetime_days=bodies.lifetime_days,
+        reviewer_key=bodies.reviewer_key,
+        required=bodies.required,
+        redact=redact,
     )
 
 

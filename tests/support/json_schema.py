@@ -11,6 +11,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list,),
     "string": (str,),
+    "boolean": (bool,),
     "integer": (int,),
     "number": (int, float),
     "null": (type(None),),
@@ -18,7 +19,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 def _is(value: object, type_name: str) -> bool:
-    return isinstance(value, _TYPES[type_name]) and not isinstance(value, bool)
+    return isinstance(value, _TYPES[type_name]) and isinstance(value, bool) == (type_name == "boolean")
 
 
 def _applies(type_name: str, keeps: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
