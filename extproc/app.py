@@ -23,7 +23,7 @@ from extproc import codecs, policies
 from extproc.domain.errors import HeadgateError
 from extproc.domain.limits import LIMITS
 from extproc.edge.admin import AdminServer
-from extproc.edge.health import Health
+from extproc.edge.health import Health, ReadyLog
 from extproc.edge.inference import InferenceBounds, InferenceService
 from extproc.edge.ledger import Ledger
 from extproc.edge.listen import close_port, open_port
@@ -31,7 +31,8 @@ from extproc.edge.otel import open_tracing
 from extproc.edge.policy_source import PolicySource
 from extproc.edge.readings import Readings
 from extproc.edge.redis_login import FilePassword
-from extproc.edge.runner import Background, BodyStore, Services
+from extproc.edge.room import Room
+from extproc.edge.runner import Background, Services
 from extproc.edge.servicer import Servicer
 from extproc.edge.telemetry import Telemetry
 from extproc.edge.tls import ServerTls, anyone, peer_check
@@ -43,6 +44,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LOG = logging.getLogger("headgate")
+
+_WHAT_TO_DO = {
+    "redis": "until it is, requests under a budget get what the policy's on_error says, a 503 unless changed: "
+    "start Redis or Valkey, or say where it is with --redis (HEADGATE_REDIS)",
+    "classifier": "until it is, no new stream should come here: if it stays so, restart this process",
+    "verdict_log": "until it is, no new stream is taken: make room for --verdict-log, or mend its permissions",
+}
 
 
 class StartError(HeadgateError):
@@ -91,7 +99,7 @@ class Service:
         self._ledger = Ledger(settings.redis_url(), login=_redis_login(settings))
         self._records = VerdictLog(settings.verdict_log, limits=LIMITS)
         self._background = Background()
-        self._bodies = BodyStore(LIMITS.bodies_bytes_max)
+        self._room = Room(LIMITS)
         self._telemetry = Telemetry()
         self._tracing = open_tracing(os.environ)
         self._servicer = Servicer(
@@ -102,7 +110,7 @@ class Service:
                 inference=self._inference,
                 records=self._records,
                 background=self._background,
-                bodies=self._bodies,
+                room=self._room,
                 telemetry=self._telemetry,
                 tracing=self._tracing,
             ),
@@ -111,6 +119,7 @@ class Service:
             admits=anyone if name is None else peer_check(name),
         )
         self._health = Health()
+        self._ready_log = ReadyLog(_WHAT_TO_DO)
         self._redis_ready = False
         self._serving = False
         self._telemetry.watch(self._readings())
@@ -119,7 +128,7 @@ class Service:
         return Readings(
             ready=self._ready,
             streams_open=lambda: self._servicer.streams_open,
-            request_bodies_bytes=lambda: self._bodies.held_bytes,
+            request_bodies_bytes=lambda: self._room.held_bytes,
             tasks_running=lambda: self._background.running,
             classifier_queue_texts=lambda: self._inference.waiting_texts,
             classifier_threads_busy=lambda: self._inference.busy_threads,
@@ -131,8 +140,10 @@ class Service:
         )
 
     def _ready(self) -> Mapping[str, bool]:
+        return {"serving": self._serving, **self._parts()}
+
+    def _parts(self) -> Mapping[str, bool]:
         return {
-            "serving": self._serving,
             "redis": self._redis_ready,
             "classifier": self._inference.healthy,
             "verdict_log": self._records.healthy,
@@ -156,7 +167,11 @@ class Service:
             admin = AdminServer(host=host, port=port, ready=self._ready, metrics=self._telemetry.exposition)
         except OSError as error:
             raise StartError(f"cannot listen on {self._settings.admin}: {error.strerror}") from None
-        self._records.start()
+        try:
+            self._records.start()
+        except OSError as error:
+            log = self._settings.verdict_log
+            raise StartError(f"--verdict-log: cannot write {log}: {error.strerror}") from None
         admin.start()
         await server.start()
         self._serving = True
@@ -179,6 +194,8 @@ class Service:
     async def _watch_redis(self) -> None:
         while True:
             self._redis_ready = await self._ledger.ready()
+            why = {"redis": f"{self._settings.redis_place}: {self._ledger.fault}"}
+            self._ready_log.look(self._parts(), why=why)
             await asyncio.sleep(LIMITS.ready_interval_ms / 1000)
 
     async def _watch_health(self) -> None:

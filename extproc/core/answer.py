@@ -126,7 +126,7 @@ class AnswerLane:
         parts.append(self._session.write_response(frame, tuple(texts)))
 
     def _check_length(self, exchange: Exchange) -> None:
-        """Cut an answer that outgrows its reservation: an upstream that ignores its cap spends others' tokens.
+        """Cut an answer that outgrows its reservation: its upstream ignores the cap.
 
         By the upstream's count where it gives one; else by length, at more bytes a token than text has,
         and with room for a prompt that is repeated.

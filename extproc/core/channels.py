@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from extproc.domain.verdict import Mode
 
@@ -21,9 +21,11 @@ class Watch:
     rules: RuleWatch
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelOutput:
-    """What one feed gave: text that may go out, and what was found, with the watch that asked."""
+class ChannelOutput(NamedTuple):
+    """What one feed gave: text that may go out, and what was found, with the watch that asked.
+
+    A tuple, since one is made for every piece of text.
+    """
 
     released: str
     findings: tuple[tuple[Watch, Finding], ...]

@@ -239,6 +239,10 @@ class Books:
         if exchange.closed:
             self._settle_or_emit(exchange, self._closed_early.pop(id(exchange), 0))
 
+    def enter(self, tenant: str) -> None:
+        """The stream's caller is known."""
+        self._commands.append(cmd.Enter(tenant))
+
     def forwarded(self, exchange: Exchange) -> None:
         """The model has the request: keep its lease alive while the answer runs."""
         if exchange.reservation is not None and not self._renewing:

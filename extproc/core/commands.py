@@ -90,6 +90,13 @@ class RunEffect:
 
 
 @dataclass(frozen=True, slots=True)
+class Enter:
+    """The caller is known: count this stream against its tenant's share of the process."""
+
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True)
 class SetDeadline:
     """Bring DeadlineReached after this long, replacing an earlier deadline of the same kind."""
 
@@ -127,8 +134,12 @@ Command = (
     | Abort
     | Annotate
     | RunEffect
+    | Enter
     | SetDeadline
     | ClearDeadline
     | Emit
     | ReportBug
 )
+
+# What is written to Envoy.
+REPLIES = (ReplyHeaders, ReplyBody, ReplyTrailers, Refuse, Annotate)

@@ -143,6 +143,7 @@ class RequestLane:
         if caller.refusal is not None or caller.view.principal is None:
             self.refusal = caller.refusal or NOT_ALLOWED
             return
+        self._books.enter(caller.view.principal.tenant)
         head = caller.view.head
         codec = self._codec_of(head)
         if codec is None:

@@ -288,11 +288,10 @@ class Stream:
 
     def _crash(self, error: Exception) -> None:
         """A bug: replies of this event are taken back, effects and records are kept."""
-        replies = (cmd.ReplyHeaders, cmd.ReplyBody, cmd.ReplyTrailers, cmd.Refuse, cmd.Annotate)
         head_was_out = self._answer_head_released and not any(
             isinstance(one, cmd.ReplyHeaders) and one.lane is Lane.RESPONSE for one in self._out
         )
-        self._out = [one for one in self._out if not isinstance(one, replies)]
+        self._out = [one for one in self._out if not isinstance(one, cmd.REPLIES)]
         self._out.append(bug_report(error))
         if self._terminal or head_was_out:
             self._terminal = False

@@ -95,6 +95,7 @@ class PhaseTable:
                 cmd.Abort()
                 | cmd.Annotate()
                 | cmd.RunEffect()
+                | cmd.Enter()
                 | cmd.SetDeadline()
                 | cmd.ClearDeadline()
                 | cmd.Emit()

@@ -19,6 +19,7 @@ from extproc.core.refusals import bug_report
 from extproc.domain.errors import DependencyError, FailureKind
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import Classify, Renew, Reserve, Settle
+from extproc.edge.room import Room
 from extproc.edge.telemetry import Telemetry
 from extproc.edge.translate import annotated, reply_bytes
 
@@ -100,28 +101,9 @@ class Services:
     inference: Inference
     records: RecordSink
     background: Background
-    bodies: BodyStore = field(default_factory=lambda: BodyStore(LIMITS.bodies_bytes_max))
+    room: Room = field(default_factory=lambda: Room(LIMITS))
     telemetry: Telemetry = field(default_factory=Telemetry)
     tracing: Tracing | None = None
-
-
-class BodyStore:
-    """How many bytes of request bodies the streams of this process hold together."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
-        self.held_bytes = 0
-
-    def take(self, count: int) -> bool:
-        """Make room for ``count`` more bytes; False, and no room, where they do not fit."""
-        if self.held_bytes + count > self._bytes_max:
-            return False
-        self.held_bytes += count
-        return True
-
-    def give_back(self, count: int) -> None:
-        """A stream has ended."""
-        self.held_bytes -= count
 
 
 class AbortStream(Exception):  # noqa: N818 - tells the servicer how to end the call.
@@ -161,7 +143,7 @@ class StreamRunner:
         self._annotation: cmd.Annotate | None = None
         self._trace = services.tracing.stream() if services.tracing is not None else None
         self._detached = False
-        self._body_bytes = 0
+        self._seat = services.room.seat()
 
     @property
     def done(self) -> bool:
@@ -186,10 +168,17 @@ class StreamRunner:
             self._cancel_questions()
 
     def _stored(self, event: ev.RequestBody) -> ev.Event:
-        if not self._services.bodies.take(len(event.chunk)):
-            return ev.Overloaded(event.at_us)
-        self._body_bytes += len(event.chunk)
-        return event
+        return event if self._seat.take(len(event.chunk)) else ev.Overloaded(event.at_us)
+
+    def _seated(self, commands: list[cmd.Command]) -> list[cmd.Command]:
+        """Turn a stream away whose tenant has no room left, before any of its replies is written."""
+        entering = next((one for one in commands if isinstance(one, cmd.Enter)), None)
+        if entering is None or self._seat.enter(entering.tenant):
+            return commands
+        turned_away = self._stream.handle(ev.Overloaded(now_us()))
+        # The core had refused already where it has nothing to add.
+        kept = [one for one in commands if not isinstance(one, cmd.REPLIES)] if turned_away else commands
+        return [*kept, *turned_away]
 
     async def written(self) -> None:
         """Wait for a reply that an effect is writing: a call that ends under it breaks it off."""
@@ -199,8 +188,7 @@ class StreamRunner:
     def finish(self) -> None:
         """The call is over: tell the core, and let what it owes go on in the background."""
         self._detached = True
-        self._services.bodies.give_back(self._body_bytes)
-        self._body_bytes = 0
+        self._seat.leave()
         if not self._stream.done:
             self._start(self._feed(ev.PeerClosed(now_us())))
         self._cancel_questions()
@@ -225,6 +213,8 @@ class StreamRunner:
                     self._set_deadline(command.kind, command.after_ms)
                 case cmd.ClearDeadline():
                     self._clear_deadline(command.kind)
+                case cmd.Enter():
+                    continue
                 case cmd.ReportBug():
                     LOG.error("bug: %s at %s", command.kind, command.where)
                 case _:

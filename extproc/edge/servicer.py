@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from extproc.core import events as ev
 from extproc.core.refusals import bug_report
 from extproc.core.stream import Stream
 from extproc.domain.errors import PeerError
@@ -157,7 +158,23 @@ class Servicer:
             if not isinstance(message, ProcessingRequest):
                 return  # grpc.aio.EOF
             phases.opened(message)
-            await runner.handle(event_of(message, now_us()))
+            event = event_of(message, now_us())
+            if (
+                isinstance(event, ev.ResponseBody)
+                and len(event.chunk) > self._limits.answer_slice_bytes_max
+            ):
+                await self._in_slices(runner, event)
+            else:
+                await runner.handle(event)
+
+    async def _in_slices(self, runner: StreamRunner, event: ev.ResponseBody) -> None:
+        """Judge a large chunk piece by piece, with a turn for the other streams after each."""
+        size = self._limits.answer_slice_bytes_max
+        for start in range(0, len(event.chunk), size):
+            piece = event.chunk[start : start + size]
+            last = start + size >= len(event.chunk)
+            await runner.handle(ev.ResponseBody(now_us(), piece, event.end_stream and last))
+            await asyncio.sleep(0)
 
     def _new_stream(self, routes: Sequence[str]) -> Stream:
         return Stream(

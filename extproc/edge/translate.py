@@ -183,6 +183,7 @@ def reply_bytes(command: cmd.Command) -> bytes:
             cmd.Abort()
             | cmd.Annotate()
             | cmd.RunEffect()
+            | cmd.Enter()
             | cmd.SetDeadline()
             | cmd.ClearDeadline()
             | cmd.Emit()

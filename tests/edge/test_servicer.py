@@ -14,7 +14,8 @@ from extproc.domain.errors import DependencyError, FailureKind
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import Classify, Renewed, Settled
 from extproc.domain.verdict import Action, Reason, Stage
-from extproc.edge.runner import Background, BodyStore, Services
+from extproc.edge.room import Room
+from extproc.edge.runner import Background, Services
 from extproc.edge.servicer import Servicer
 from extproc.edge.translate import METHOD
 from extproc.pb.extproc_wire_pb2 import (
@@ -83,7 +84,7 @@ class Bench:
     def __init__(self, snapshot, limits=LIMITS) -> None:
         self.ledger, self.inference, self.records = Ledger(), Inference(), Records()
         self.background = Background()
-        self.bodies = BodyStore(limits.bodies_bytes_max)
+        self.room = Room(limits)
         self.healthy = True
         self.snapshot = snapshot
         self.routes: list[tuple[str, ...]] = []
@@ -95,7 +96,7 @@ class Bench:
                 inference=self.inference,
                 records=self.records,
                 background=self.background,
-                bodies=self.bodies,
+                room=self.room,
             ),
             limits=limits,
             healthy=lambda: self.healthy,
@@ -381,9 +382,48 @@ def test_bodies_that_do_not_fit_together_are_turned_away_and_give_their_room_bac
         await second.done_writing()
         assert await ended(second) is grpc.StatusCode.OK
         assert await bench.servicer.drain(10) == 0
-        assert bench.bodies.held_bytes == 0
+        assert (bench.room.held_bytes, bench.room.streams) == (0, 0)
 
     run(test, limits=replace(LIMITS, bodies_bytes_max=10))
+
+
+def test_one_tenant_cannot_take_every_stream():
+    async def test(bench):
+        first = bench.call()
+        await first.write(headers())
+        await first.write(body(b"hello\n", end=True))
+        await first.read()
+        second = bench.call()
+        await second.write(headers())
+        assert (await second.read()).immediate_response.status.code == 503
+        first.cancel()
+        await second.done_writing()
+        assert await ended(second) is grpc.StatusCode.OK
+        assert await bench.servicer.drain(10) == 0
+        assert bench.room.streams == 0
+
+    run(test, limits=replace(LIMITS, tenant_streams_open_max=1))
+
+
+def test_a_large_chunk_of_an_answer_lets_other_streams_in_between():
+    async def test(bench):
+        call = bench.call()
+        await call.write(headers())
+        await call.write(body(b"hello\n", end=True))
+        await call.write(headers(request=False))
+        text = b"0 " + b"x" * 30 + b"\n"
+        await call.write(answer(text * 100, end=True))
+        for _ in range(3):
+            await call.read()
+        pieces = []
+        while (reply := await call.read()) is not grpc.aio.EOF:
+            pieces.append(text_of(reply))
+            if reply.response_body.response.body_mutation.streamed_response.end_of_stream:
+                await call.done_writing()
+        assert b"".join(pieces) == text * 100
+        assert len(pieces) > 30
+
+    run(test, limits=replace(LIMITS, answer_slice_bytes_max=100))
 
 
 def test_a_bug_mid_answer_aborts_and_logs_no_text(caplog):
