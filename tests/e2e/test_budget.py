@@ -83,7 +83,7 @@ def limit(tokens: int) -> dict[str, object]:
 @pytest.mark.parametrize(("tenant", "status"), [("tight", 429), ("firm", 403)])
 @pytest.mark.parametrize("path", [GENERATE, STREAM])
 def test_over_budget_is_refused_with_when_and_why(
-    path: str, tenant: str, status: int, gateway: Gateway, stand_in: StandIn, books: redis.Redis
+    *, path: str, tenant: str, status: int, gateway: Gateway, stand_in: StandIn, books: redis.Redis
 ):
     words = [f" w{number}" for number in range(250)]
     spent = ask(gateway, says(stand_in, words), tenant=tenant, path=path, **limit(250))
@@ -210,6 +210,7 @@ LIMITS_ASKED = [
 @pytest.mark.parametrize("path", [GENERATE, STREAM])
 @pytest.mark.parametrize(("asked", "allowed", "parameters"), LIMITS_ASKED)
 def test_the_model_gets_the_limit(
+    *,
     asked: dict[str, object],
     allowed: int,
     parameters: dict[str, object],
@@ -244,7 +245,12 @@ def test_the_model_gets_the_limit(
 )
 @pytest.mark.parametrize("in_parameters", [True, False])
 def test_counts_are_shown_to_those_who_asked(
-    asked: tuple[str, ...], path: str, in_parameters: bool, gateway: Gateway, stand_in: StandIn  # noqa: FBT001
+    *,
+    asked: tuple[str, ...],
+    path: str,
+    in_parameters: bool,
+    gateway: Gateway,
+    stand_in: StandIn,
 ):
     flags = dict.fromkeys(asked, True)
     members = {"parameters": {"max_tokens": 5, **flags}} if in_parameters else {**limit(5), **flags}
@@ -254,12 +260,16 @@ def test_counts_are_shown_to_those_who_asked(
     assert seen.status == 200
     shown = {flag.removeprefix("return_") for flag in asked}
     answers = events_of(seen.body) if path == STREAM else [json.loads(seen.body)]
-    assert [set(answer) & {"num_input_tokens", "num_output_tokens"} for answer in answers] == [shown] * len(answers)
+    assert [set(answer) & {"num_input_tokens", "num_output_tokens"} for answer in answers] == [shown] * len(
+        answers
+    )
     assert gateway.verdict(seen.request_id)["usage_reported"] is True
 
 
 def test_a_client_that_declines_counts_does_not_get_them(gateway: Gateway, stand_in: StandIn):
     flags = {"return_num_input_tokens": False, "return_num_output_tokens": False}
     seen = ask(gateway, says(stand_in, [" w"] * 4 + ["!"]), tenant="roomy", **flags)
-    assert [set(event) for event in events_of(seen.body)] == [{"model_name", "model_version", "text_output"}] * 5
+    assert [set(event) for event in events_of(seen.body)] == [
+        {"model_name", "model_version", "text_output"}
+    ] * 5
     assert gateway.verdict(seen.request_id)["output_tokens"] == 5

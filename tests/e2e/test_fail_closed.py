@@ -115,7 +115,7 @@ REQUEST_FAULTS = {
 @pytest.mark.parametrize("path", [STREAM, GENERATE])
 @pytest.mark.parametrize("fault", REQUEST_FAULTS)
 def test_a_fault_before_the_model_is_an_error_and_nothing_reaches_the_model(
-    fault: Fault, path: str, faulty: Gateway, stand_in: StandIn, books: redis.Redis, release: Path
+    *, fault: Fault, path: str, faulty: Gateway, stand_in: StandIn, books: redis.Redis, release: Path
 ):
     question = plant(stand_in)
     mail = planted_mail()
@@ -219,6 +219,7 @@ def gone(valkey: Valkey) -> Iterator[None]:
 @pytest.mark.parametrize("path", [STREAM, GENERATE])
 @pytest.mark.parametrize("without", [gone, paused])
 def test_without_redis_nothing_reaches_the_model(
+    *,
     without: Callable[[Valkey], contextlib.AbstractContextManager[None]],
     path: str,
     faulty: Gateway,

@@ -1,4 +1,4 @@
-"""Redaction of real streams: what the client puts together is the whole text redacted, however it is cut."""
+"""Redaction of real streams: what the client joins is the whole text redacted, however it was cut."""
 
 from __future__ import annotations
 
@@ -48,7 +48,25 @@ policies:
       secrets: {mode: shadow}
 """
 SEEDS = range(30)
-WORDS = ["the", "a.b", "Grüße", "to", "1", "22", "::", "--", "😀", "007", "über", "\n", "\t", '"quoted"', "\\n", "漢字", "</s>"]
+WORDS = [
+    "the",
+    "a.b",
+    "Grüße",
+    "to",
+    "1",
+    "22",
+    "::",
+    "--",
+    "😀",
+    "007",
+    "über",
+    "\n",
+    "\t",
+    '"quoted"',
+    "\\n",
+    "漢字",
+    "</s>",
+]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +88,9 @@ def whole_redacted(text: str) -> str:
 def planted_card(chance: random.Random) -> str:
     """A number with the check digit of a card."""
     digits = [4, *(chance.randint(0, 9) for _ in range(14))]
-    doubled = [digit * 2 - 9 * (digit > 4) if place % 2 == 0 else digit for place, digit in enumerate(digits)]
+    doubled = [
+        digit * 2 - 9 * (digit > 4) if place % 2 == 0 else digit for place, digit in enumerate(digits)
+    ]
     number = "".join(map(str, [*digits, -sum(doubled) % 10]))
     return " ".join(number[at : at + 4] for at in range(0, 16, 4))
 
@@ -170,7 +190,9 @@ def test_shadow_changes_no_byte_and_counts_what_it_found(path: str, gateway: Gat
 @pytest.mark.parametrize("seed", range(3))
 def test_where_nothing_is_found_the_text_is_the_models_own(seed: int, gateway: Gateway, stand_in: StandIn):
     chance = random.Random(seed)
-    text = " ".join(chance.choices(["once", "upon", "Grüße", "😀", "a.b", "--", "漢字", "so", '"q"', "\n"], k=200))
+    text = " ".join(
+        chance.choices(["once", "upon", "Grüße", "😀", "a.b", "--", "漢字", "so", '"q"', "\n"], k=200)
+    )
     tokens = cut(text, chance)
     seen = ask(gateway, says(stand_in, tokens))
 

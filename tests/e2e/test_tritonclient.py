@@ -1,4 +1,4 @@
-"""``tritonclient`` meets a refusal as its ordinary exception; a stream ends with Triton's own error event."""
+"""``tritonclient`` meets a refusal as its ordinary exception; streams end with Triton's error event."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 import redis
 import tritonclient.http as triton
-from live_traffic import GENERATE, STREAM, all_settled, ask, events_of, leaks, noted, pieces, plant, planted_key, says
+from live_traffic import (
+    GENERATE,
+    STREAM,
+    all_settled,
+    ask,
+    events_of,
+    leaks,
+    noted,
+    pieces,
+    plant,
+    planted_key,
+    says,
+)
 from real_parts import Gateway, GatewayMaker, StandIn
 from tritonclient.utils import InferenceServerException
 
@@ -148,7 +160,9 @@ def test_a_blocked_stream_ends_with_tritons_error_event(
     *texts, last = events_of(seen.body)
     assert list(last) == ["error"]
     assert last["error"] == f"{WITHHELD} (request {seen.request_id})"
-    assert "".join(str(event["text_output"]) for event in texts).rstrip() == "".join([*before, " here", " is"])
+    assert "".join(str(event["text_output"]) for event in texts).rstrip() == "".join(
+        [*before, " here", " is"]
+    )
     assert not leaks(seen.body, question.value)
     record = gateway.verdict(seen.request_id)
     assert (record["action"], record["reason"], record["guard"]) == ("block", "secret_found", "secrets")
@@ -176,7 +190,11 @@ def test_a_whole_answer_is_blocked_by_a_real_403(
     words = [f" w{number}" for number in range(10)]
     secret = planted_key()
     parts = pieces(secret)
-    tokens = {"first": [*parts, *words], "middle": [*words, " ", *parts, *words], "last": [*words, " ", *parts]}
+    tokens = {
+        "first": [*parts, *words],
+        "middle": [*words, " ", *parts, *words],
+        "last": [*words, " ", *parts],
+    }
     seen = ask(gateway, says(stand_in, tokens[at]), path=GENERATE, tenant="strict")
 
     assert (seen.status, seen.headers["content-type"], seen.cut) == (403, "application/json", False)

@@ -1,4 +1,4 @@
-"""Wrong input gets a 4xx in Triton's own error shape that says what and where; nothing reaches the model."""
+"""Wrong input gets a 4xx in Triton's error shape that says what and where; none reaches the model."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ BODIES = {
     "an array": Wrong(b'["WORD"]', "body_invalid", "must be a JSON object"),
     "null": Wrong(b"null", "body_invalid", "must be a JSON object"),
     "two keys": Wrong(
-        b'{"text_input": "a", "text_input": "WORD"}', "body_invalid", "a key stands twice in one object at byte 20"
+        b'{"text_input": "a", "text_input": "WORD"}',
+        "body_invalid",
+        "a key stands twice in one object at byte 20",
     ),
     "two keys, one escaped": Wrong(
         rb'{"text_input": "a", "text\u005finput": "WORD"}', "body_invalid", "a key stands twice"
@@ -120,7 +122,9 @@ BODIES = {
     "an object for a prompt": Wrong(b'{"text_input": {"a": "WORD"}}', "body_invalid", "text_input must be"),
     "two prompts": Wrong(b'{"text_input": ["a", "WORD"]}', "body_invalid", "exactly one string; at byte "),
     "an array for parameters": Wrong(
-        b'{"text_input": "WORD", "parameters": []}', "body_invalid", "parameters must be an object; at byte "
+        b'{"text_input": "WORD", "parameters": []}',
+        "body_invalid",
+        "parameters must be an object; at byte ",
     ),
     "a string for a flag": Wrong(
         b'{"text_input": "WORD", "stream": "yes"}', "body_invalid", "stream must be true or false; at byte "
@@ -135,7 +139,9 @@ BODIES = {
         b'{"text_input": "WORD", "max_tokens": 0}', "body_invalid", "max_tokens must be an integer from 1"
     ),
     "an object for sampling": Wrong(
-        b'{"text_input": "WORD", "sampling_parameters": {}}', "body_invalid", "sampling_parameters must be a string"
+        b'{"text_input": "WORD", "sampling_parameters": {}}',
+        "body_invalid",
+        "sampling_parameters must be a string",
     ),
     "UTF-8 cut short": Wrong(b'{"text_input": "WORD \xe2\x82"}', "body_invalid", "at byte "),
     "UTF-8 too long": Wrong(b'{"text_input": "WORD \xc0\xaf"}', "body_invalid", "at byte "),
@@ -145,13 +151,17 @@ BODIES = {
     "a line break in a string": Wrong(b'{"text_input": "WORD\n"}', "body_invalid", "at byte "),
     "NaN": Wrong(b'{"text_input": "WORD", "temperature": NaN}', "body_invalid", "at byte "),
     "infinity": Wrong(b'{"text_input": "WORD", "temperature": -Infinity}', "body_invalid", "at byte "),
-    "a number beyond doubles": Wrong(b'{"text_input": "WORD", "temperature": 1e999}', "body_invalid", "at byte "),
+    "a number beyond doubles": Wrong(
+        b'{"text_input": "WORD", "temperature": 1e999}', "body_invalid", "at byte "
+    ),
     "a number of a million digits": Wrong(
         b'{"text_input": "WORD", "seed": ' + b"9" * 1_000_000 + b"}", "body_too_complex", "at byte "
     ),
     "nested arrays": Wrong(b"[" * NESTED, "body_too_complex", "at byte "),
     "nested arrays, closed": Wrong(
-        b'{"text_input": "WORD", "x": ' + b"[" * NESTED + b"]" * NESTED + b"}", "body_too_complex", "at byte "
+        b'{"text_input": "WORD", "x": ' + b"[" * NESTED + b"]" * NESTED + b"}",
+        "body_too_complex",
+        "at byte ",
     ),
     "nested objects": Wrong(b'{"a":' * NESTED, "body_too_complex", "at byte "),
     "nested in the string": Wrong(
@@ -167,7 +177,9 @@ BODIES = {
     "an invisible prompt": Wrong(rb'{"text_input": "\u200b\u2060"}', "prompt_empty", "the prompt is empty"),
     "an image": Wrong(b'{"text_input": "a", "image": "WORD"}', "parameter_not_allowed", "at byte "),
     "shared memory": Wrong(
-        b'{"text_input": "a", "shared_memory_region": "WORD"}', "parameter_not_allowed", "is not allowed; at byte "
+        b'{"text_input": "a", "shared_memory_region": "WORD"}',
+        "parameter_not_allowed",
+        "is not allowed; at byte ",
     ),
     "token probabilities": Wrong(
         b'{"text_input": "WORD", "return_logprobs": true}', "body_invalid", "return_logprobs is not allowed"
@@ -212,6 +224,7 @@ def test_a_wrong_body_is_told_what_and_where(name: str, path: str, gateway: Gate
     ids=lambda value: value[1] if isinstance(value, tuple) else "",
 )
 def test_a_header_that_would_change_the_body_is_refused(
+    *,
     field: tuple[str, str],
     status: int,
     reason: str,
@@ -233,8 +246,8 @@ def test_a_header_that_would_change_the_body_is_refused(
 @pytest.mark.parametrize("expect", ["", "expect: 100-continue\r\n"])
 def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(expect: str, gateway: Gateway):
     key = gateway.headers()["authorization"]
-    length = 9 * 1024 * 1024
-    head = f"POST {STREAM} HTTP/1.1\r\nhost: g\r\nauthorization: {key}\r\ncontent-length: {length}\r\n{expect}\r\n"
+    fields = f"host: g\r\nauthorization: {key}\r\ncontent-length: {9 * 1024 * 1024}\r\n{expect}"
+    head = f"POST {STREAM} HTTP/1.1\r\n{fields}\r\n"
     seen = seen_in(raw(gateway.envoy.port, head.encode()).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n"))
     check_refused_by_filter(seen, 413)
 
@@ -258,7 +271,7 @@ def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(expect: str
 )
 @pytest.mark.parametrize("path", [GENERATE, STREAM])
 def test_a_stranger_gets_one_and_the_same_401(
-    fields: tuple[tuple[str, str], ...], reason: str, path: str, gateway: Gateway, stand_in: StandIn
+    *, fields: tuple[tuple[str, str], ...], reason: str, path: str, gateway: Gateway, stand_in: StandIn
 ):
     word = fresh_word()
     body = json.dumps({"text_input": word}).encode()
@@ -292,7 +305,7 @@ NOT_EXPOSED = [
     ("POST", f"{MODEL_PATH}/versions/1/infer"),
     ("GET", "/metrics"),
     ("GET", "/"),
-    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/files"),
     # Neither Triton's spelling nor one that Envoy makes so.
     ("POST", f"{GENERATE}/"),
     ("POST", f"{GENERATE};x"),
@@ -332,7 +345,9 @@ def test_what_is_not_exposed_is_refused(method: str, target: str, gateway: Gatew
 @pytest.mark.parametrize("path", [GENERATE, STREAM, MODEL_PATH, "/v2/health/ready"])
 def test_a_query_is_refused(path: str, gateway: Gateway, stand_in: StandIn):
     word = fresh_word()
-    method, body = ("POST", json.dumps({"text_input": word}).encode()) if "generate" in path else ("GET", b"")
+    method, body = (
+        ("POST", json.dumps({"text_input": word}).encode()) if "generate" in path else ("GET", b"")
+    )
     seen = send(gateway, method, f"{path}?text_input={word}", body)
 
     check_refused_by_filter(seen, 400)
@@ -343,13 +358,19 @@ def test_a_query_is_refused(path: str, gateway: Gateway, stand_in: StandIn):
 @pytest.mark.parametrize(
     ("method", "path"),
     [("POST", "/v2/models/internal_llm/generate"), ("POST", "/v2/models/unheard_of/generate_stream")]
-    + [("GET", f"/v2/models/{model}{what}") for model in ("internal_llm", "unheard_of") for what in ("", "/config", "/ready")],
+    + [
+        ("GET", f"/v2/models/{model}{what}")
+        for model in ("internal_llm", "unheard_of")
+        for what in ("", "/config", "/ready")
+    ],
 )
 def test_a_model_of_others_is_one_that_does_not_exist(
     method: str, path: str, gateway: Gateway, stand_in: StandIn
 ):
     word = fresh_word()
-    seen = send(gateway, method, path, json.dumps({"text_input": word}).encode() if method == "POST" else b"")
+    seen = send(
+        gateway, method, path, json.dumps({"text_input": word}).encode() if method == "POST" else b""
+    )
 
     check_refused_by_filter(seen, 404)
     assert seen.error.startswith("request for unknown model: there is none of that name for this API key")
@@ -460,7 +481,9 @@ def test_what_is_no_sound_http_gets_an_error_or_nothing(name: str, gateway: Gate
 def test_a_chunk_that_is_none_is_refused(chunk: bytes, gateway: Gateway, stand_in: StandIn):
     word = fresh_word()
     key = gateway.headers()["authorization"]
-    head = f"POST {GENERATE} HTTP/1.1\r\nhost: g\r\nauthorization: {key}\r\ntransfer-encoding: chunked\r\n\r\n"
+    head = (
+        f"POST {GENERATE} HTTP/1.1\r\nhost: g\r\nauthorization: {key}\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
     body = json.dumps({"text_input": word}).encode()
     first = f"{len(body):x}\r\n".encode() + body + b"\r\n"
     seen = seen_in(raw(gateway.envoy.port, head.encode() + first + chunk))
@@ -470,7 +493,14 @@ def test_a_chunk_that_is_none_is_refused(chunk: bytes, gateway: Gateway, stand_i
 
 
 def test_read_only_paths_pass(gateway: Gateway):
-    targets = ["/v2", "/v2/health/live", "/v2/health/ready", MODEL_PATH, f"{MODEL_PATH}/config", f"{MODEL_PATH}/ready"]
+    targets = [
+        "/v2",
+        "/v2/health/live",
+        "/v2/health/ready",
+        MODEL_PATH,
+        f"{MODEL_PATH}/config",
+        f"{MODEL_PATH}/ready",
+    ]
     assert [send(gateway, "GET", target).status for target in targets] == [200] * len(targets)
 
 

@@ -90,7 +90,11 @@ def _inject() -> None:
         "read_request",
         lambda chunk, *, eof: _break(Fault.CODEC_READS_REQUEST, chunk.decode("utf-8", "replace")),
     )
-    _before(AnswerReader, "read", lambda chunk, *, eof: _break(Fault.CODEC_READS_ANSWER, chunk.decode("utf-8", "replace")))
+    _before(
+        AnswerReader,
+        "read",
+        lambda chunk, *, eof: _break(Fault.CODEC_READS_ANSWER, chunk.decode("utf-8", "replace")),
+    )
     _before(AnswerReader, "write", lambda frame, texts: _break(Fault.CODEC_WRITES_ANSWER, " ".join(texts)))
     _before(PackScanner, "feed", lambda text, *, eof=False: _break(Fault.SCANNER, text))
     _break_written_requests()
@@ -104,7 +108,7 @@ def _break_written_requests() -> None:
         _break(Fault.CODEC_WRITES_REQUEST, body.decode("utf-8", "replace"))
         return body
 
-    GenerateSession.write_request = checked  # type: ignore[method-assign,assignment]  # that is the fault.
+    GenerateSession.write_request = checked  # type: ignore[method-assign]  # that is the fault.
 
 
 if __name__ == "__main__":

@@ -77,10 +77,39 @@ def pieces(value: str, count: int = 4) -> list[str]:
 
 
 # Random hexadecimal digits would look like an attack to the classifier; words of everyday do not.
-_WORDS = tuple(
-    "autumn basket bridge candle copper forest garden harbor island kettle ladder lamp marble meadow needle "
-    "orchard pebble quilt ribbon river saddle silver spring stone summer table teapot valley walnut window "
-    "winter yarn".split()
+_WORDS = (
+    "autumn",
+    "basket",
+    "bridge",
+    "candle",
+    "copper",
+    "forest",
+    "garden",
+    "harbor",
+    "island",
+    "kettle",
+    "ladder",
+    "lamp",
+    "marble",
+    "meadow",
+    "needle",
+    "orchard",
+    "pebble",
+    "quilt",
+    "ribbon",
+    "river",
+    "saddle",
+    "silver",
+    "spring",
+    "stone",
+    "summer",
+    "table",
+    "teapot",
+    "valley",
+    "walnut",
+    "window",
+    "winter",
+    "yarn",
 )
 
 
