@@ -14,7 +14,7 @@ STAMP := $(VENV)/.headgate-installed
 # Written for people; pip's own settings (an index of your own, say) come from its usual places.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo play test check format types unit e2e lock clean
+.PHONY: help demo play test check format types unit e2e lock secrets clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done
@@ -53,6 +53,9 @@ $(STAMP): requirements/dev.lock pyproject.toml requirements/make-env
 
 lock: ## Write the hash-pinned locks anew (UPGRADE=1: with the newest versions)
 	@requirements/make-locks $(if $(UPGRADE),--upgrade)
+
+secrets: ## Make what docker-compose.yaml mounts as secrets; keeps what is there
+	@requirements/make-secrets
 
 clean: ## Remove the environments and whatever the demo and the tests wrote
 	@rm -rf $(VENV) .headgate .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
