@@ -175,7 +175,7 @@ class StreamRunner:
         entering = next((one for one in commands if isinstance(one, cmd.Enter)), None)
         if entering is None or self._seat.enter(entering.tenant):
             return commands
-        turned_away = self._stream.handle(ev.Overloaded(now_us()))
+        turned_away = self._feed(ev.Overloaded(now_us()))
         # The core had refused already where it has nothing to add.
         kept = [one for one in commands if not isinstance(one, cmd.REPLIES)] if turned_away else commands
         return [*kept, *turned_away]
@@ -196,7 +196,7 @@ class StreamRunner:
     def _feed(self, event: ev.Event) -> list[cmd.Command]:
         if self._trace is not None:
             self._trace.event(event)
-        return self._stream.handle(event)
+        return self._seated(self._stream.handle(event))
 
     # --- commands ---------------------------------------------------------------------------
 
