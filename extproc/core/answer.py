@@ -146,6 +146,9 @@ class AnswerLane:
         if scan is None:
             scan = self._open_channel(exchange, channel)
         exchange.answer_chars += len(text)
+        capture = exchange.capture
+        if capture is not None:
+            capture.came(channel, text)
         output = scan.feed(text, eof=eof)
         if output.findings:
             self._found(exchange, channel, output.findings)
@@ -153,6 +156,8 @@ class AnswerLane:
         exchange.held_chars_max = max(exchange.held_chars_max, held)
         if held > self._limits.held_chars_max:
             raise PeerError(Reason.UPSTREAM_UNREADABLE, "too much text is held back", status=502)
+        if capture is not None:
+            capture.released(channel, output.released)
         return output.released
 
     def _open_channel(self, exchange: Exchange, channel: Channel) -> ChannelScan:
@@ -198,6 +203,8 @@ class AnswerLane:
         if output.findings:
             self._found(exchange, channel, output.findings)
         if output.released:
+            if exchange.capture is not None:
+                exchange.capture.released(channel, output.released)
             parts.append(self._session.write_tail(exchange.key, channel, output.released))
 
     def _finish(self, exchange: Exchange, parts: list[bytes], step: AnswerStep) -> None:

@@ -291,4 +291,7 @@ class Books:
         if exchange.reservation is not None and settled is None:
             exchange.degraded = True
         record = record_of(exchange, self._facts, at_us=self.now_us, status=status, settled=settled)
-        self._commands.append(cmd.Emit(record))
+        if exchange.capture is None:
+            self._commands.append(cmd.Emit(record))
+        else:
+            self._commands.append(cmd.Emit(*exchange.capture.close(exchange, record)))

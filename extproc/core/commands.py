@@ -6,11 +6,12 @@ effects and the record still may.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from extproc.core.events import DeadlineKind
+    from extproc.domain.bodies import Sample
     from extproc.domain.head import HeaderEdits
     from extproc.domain.ports import Effect, WireRefusal
     from extproc.domain.verdict import Action, Lane, Reason, Record
@@ -113,9 +114,13 @@ class ClearDeadline:
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """Write a verdict record. Exactly one per exchange."""
+    """Write a verdict record. Exactly one per exchange.
+
+    A ``sample`` is kept first, apart: the record says that it is, and has to say LOST where it could not be.
+    """
 
     record: Record
+    sample: Sample | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from extproc.domain.verdict import Action, EntityCount, Lane, Mode, Reason
 
 if TYPE_CHECKING:
+    from extproc.core.bodies import Capture
     from extproc.core.channels import ChannelScan
     from extproc.domain.identity import Reservation
     from extproc.domain.ports import BoundGuard, ExchangeView, RequestMessage, Verdict
@@ -25,6 +26,7 @@ class Exchange:
         "answer_chars",
         "answer_frames",
         "at_us",
+        "capture",
         "channels",
         "closed",
         "decided_at_us",
@@ -74,6 +76,7 @@ class Exchange:
         self.closed = False
         self.upstream_error = False
         self.channels: dict[Channel, ChannelScan] = {}
+        self.capture: Capture | None = None
         self.answer_frames = 0
         self.answer_chars = 0
         self.output_bytes = 0

@@ -29,6 +29,17 @@ BUSY = Refusal(
     message="the gateway holds as many requests as it can; try again later",
     headers=(("retry-after", "1"),),
 )
+BODIES_UNAVAILABLE = Refusal(
+    reason=Reason.BODIES_UNAVAILABLE,
+    status=503,
+    message="the record that is required of this request cannot be kept; try again later",
+    headers=(("retry-after", "5"),),
+)
+TOO_LARGE_TO_KEEP = Refusal(
+    reason=Reason.BODY_TOO_LARGE,
+    status=413,
+    message="the request is larger than the record that is required of it may be",
+)
 UPSTREAM_UNREADABLE = Refusal(
     reason=Reason.UPSTREAM_UNREADABLE,
     status=502,

@@ -10,14 +10,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from extproc.core import commands as cmd
+from extproc.core.bodies import Capture
 from extproc.core.channels import watches_of
 from extproc.core.edits import merge_edits
 from extproc.core.exchange import Exchange
 from extproc.core.pieces import body_replies
 from extproc.core.pipeline import Asked, PipelineRun
 from extproc.core.refusals import (
+    BODIES_UNAVAILABLE,
     BODY_TOO_LARGE,
     NOT_ALLOWED,
+    TOO_LARGE_TO_KEEP,
     TOO_MANY_EXCHANGES,
     bare_refusal,
     signed,
@@ -49,7 +52,7 @@ _CALLER_KEY = -1
 class RequestLane:
     """Everything of a stream up to the bytes that go to the upstream."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the stream names each part once.
         self,
         *,
         stream_id: str,
@@ -57,6 +60,7 @@ class RequestLane:
         codecs: Sequence[Codec],
         limits: Limits,
         books: Books,
+        bodies_kept: bool,
     ) -> None:
         # Unguessable and ours: a caller who could choose it could reuse a reservation.
         self._stream_id = stream_id
@@ -64,6 +68,7 @@ class RequestLane:
         self._codecs = codecs
         self._limits = limits
         self._books = books
+        self._bodies_kept = bodies_kept
         self.caller: Exchange | None = None
         self.session: CodecSession | None = None
         self.exchanges: dict[int, Exchange] = {}
@@ -204,7 +209,21 @@ class RequestLane:
             # No pipeline is no permission.
             self.refusal = NOT_ALLOWED
             return
+        rule = self._policy.bodies.get(tenant)
+        if rule is not None:
+            exchange.capture = Capture(rule, self._limits)
+            self.refusal = self._unkeepable(exchange.capture, message)
+            if self.refusal is not None:
+                return
         self._start(exchange)
+
+    def _unkeepable(self, capture: Capture, message: RequestMessage) -> Refusal | None:
+        """The refusal of what must be kept and could not be."""
+        if not capture.required:
+            return None
+        if not self._bodies_kept:
+            return BODIES_UNAVAILABLE
+        return None if capture.fits(message) else TOO_LARGE_TO_KEEP
 
     def _refusal_bytes(self, exchange: Exchange) -> bytes | None:
         """What to forward in place of a refused exchange; None where the stream must be refused."""

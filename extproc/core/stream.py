@@ -43,7 +43,11 @@ _ERROR_STATUS_MIN = 400
 
 
 class Stream:
-    """The state of one ``Process`` call. Every method is synchronous and free of I/O."""
+    """The state of one ``Process`` call. Every method is synchronous and free of I/O.
+
+    ``bodies_kept`` says whether what a policy wants kept could be at the moment: a policy that requires it
+    refuses otherwise.
+    """
 
     def __init__(  # noqa: PLR0913 - the composition root names each part once.
         self,
@@ -54,6 +58,7 @@ class Stream:
         policy: PolicySnapshot,
         codecs: Sequence[Codec],
         limits: Limits = LIMITS,
+        bodies_kept: bool = True,
     ) -> None:
         facts = StreamFacts(
             request_id=stream_id,
@@ -68,7 +73,12 @@ class Stream:
         self._out: list[cmd.Command] = []
         self._books = Books(facts=facts, limits=limits)
         self._request = RequestLane(
-            stream_id=stream_id, policy=policy, codecs=codecs, limits=limits, books=self._books
+            stream_id=stream_id,
+            policy=policy,
+            codecs=codecs,
+            limits=limits,
+            books=self._books,
+            bodies_kept=bodies_kept,
         )
         self._request_state = LaneState.IDLE
         self._response_state = LaneState.IDLE

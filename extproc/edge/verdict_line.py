@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from extproc.domain.segment import Operation
-from extproc.domain.verdict import Action, Lane, Mode, Reason
+from extproc.domain.verdict import Action, Kept, Lane, Mode, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +65,7 @@ def fields_of(record: Record) -> dict[str, Value]:
         "verdicts": [_verdict(one, form) for one in record.verdicts],
         "entities": [_entities(one, form) for one in record.entities],
         "degraded": form.flag("degraded", record.degraded),
+        "bodies": form.kept(record.bodies),
         **_amounts(record, form),
         "upstream_host": form.matching("upstream_host", record.upstream_host, _ADDRESS),
         "upstream_status": form.count("upstream_status", record.upstream_status, most=_STATUS_MAX),
@@ -177,7 +178,11 @@ class _Form:
         """A lane's name."""
         return self._member("lane", value, Lane)
 
-    def _member(self, name: str, value: object, kind: type[Reason | Mode | Lane]) -> str:
+    def kept(self, value: object) -> str:
+        """Whether text was kept."""
+        return self._member("bodies", value, Kept)
+
+    def _member(self, name: str, value: object, kind: type[Reason | Mode | Lane | Kept]) -> str:
         if isinstance(value, kind):
             return value.value
         self._withhold(name)

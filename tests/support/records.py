@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from extproc.domain.segment import Operation
-from extproc.domain.verdict import Action, EntityCount, GuardRecord, Lane, Mode, Reason, Record
+from extproc.domain.verdict import Action, EntityCount, GuardRecord, Kept, Lane, Mode, Reason, Record
 
 VERDICT = GuardRecord(
     guard="injection",
@@ -58,6 +58,7 @@ RECORD = Record(
     judge_us=1500,
     upstream_first_us=20_000,
     total_us=900_000,
+    bodies=Kept.REDACTED,
 )
 
 _words = st.from_regex(r"[a-z][a-z0-9_.-]{0,20}", fullmatch=True)
@@ -117,4 +118,5 @@ def records() -> st.SearchStrategy[Record]:
         upstream_status=_counts,
         total_us=_counts,
         degraded=st.booleans(),
+        bodies=st.sampled_from(Kept),
     )
