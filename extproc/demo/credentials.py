@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from string import Template
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +26,7 @@ class Credentials:
 
     pepper_file: Path
     policy_file: Path
-    keys: Mapping[str, str]
+    keys: Mapping[str, str] = field(repr=False)
 
 
 def issue(state: Path, *, template: str, tenants: tuple[str, ...]) -> Credentials:
