@@ -157,8 +157,9 @@ def _counts_fault(request: RequestMessage) -> str | None:
 
 def _never_fits(tokens: int, limit: TokenLimit) -> Verdict:
     """Not 429 and no Retry-After: the same request fails at any time, and clients should not repeat it."""
+    wanted = min(tokens, LIMITS.limit_tokens_max)
     message = (
-        f"this request may use {min(tokens, LIMITS.limit_tokens_max)} tokens, more than the whole token budget of {limit.tokens} a "
+        f"this request may use {wanted} tokens, more than the whole token budget of {limit.tokens} a "
         f"{limit.window}; shorten it or lower its limit of output tokens"
     )
     headers = _limit_headers(limit)
