@@ -20,6 +20,7 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 _FRAME_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 # The last byte that was searched may be the line end before a blank line that comes next.
 _OVERLAP = 1
+_BLANK = re.compile(rb"[\r\n]*+")
 _PLAIN_PREFIX = b"data: "
 
 
@@ -40,12 +41,18 @@ class SseFrame(NamedTuple):
 
 
 class SseReader:
-    """Takes chunks, gives frames. Holds back at most ``frame_bytes_max`` bytes."""
+    """Takes chunks, gives frames. Holds back at most ``frame_bytes_max`` bytes.
 
-    __slots__ = ("_begun", "_buffer", "_frame_bytes_max", "_searched")
+    Every byte is searched once and moved once, whatever the frames look like: what was read is only counted
+    until the chunk is done, since taking it off the buffer's front for each frame would cost its square.
+    """
+
+    __slots__ = ("_begun", "_buffer", "_frame_bytes_max", "_read", "_searched")
 
     def __init__(self, *, limits: Limits = LIMITS) -> None:
         self._buffer = bytearray()
+        # Positions in the buffer: of the first byte that is in no frame yet, and where the search goes on.
+        self._read = 0
         self._searched = 0
         self._begun = False
         self._frame_bytes_max = limits.frame_bytes_max
@@ -56,16 +63,17 @@ class SseReader:
         Raises:
             PeerError: a frame exceeds its bound (UPSTREAM_UNREADABLE, status 502).
         """
-        if self._begun and not self._buffer and (plain := self._plain(chunk)) is not None:
-            return [plain]
-        self._buffer += chunk
         frames: list[SseFrame] = []
+        if self._begun and not self._buffer:
+            chunk = self._plain(chunk, frames)
+        self._buffer += chunk
         if not self._begun and not self._begin(eof=eof):
             return frames
         while (raw := self._next(eof=eof)) is not None:
             if len(raw) > self._frame_bytes_max:
                 raise self._too_large()
-            frames.append(self._plain(raw) or _frame(raw))
+            frames.append(_frame(raw))
+        self._forget_read()
         if len(self._buffer) > self._frame_bytes_max:
             raise self._too_large()
         if eof and self._buffer:
@@ -73,36 +81,42 @@ class SseReader:
             self._buffer.clear()
         return frames
 
-    def _plain(self, chunk: bytes) -> SseFrame | None:
-        """The fast path: a chunk that is exactly one event of one ``data`` line, as Triton sends them."""
-        end = len(chunk) - 2
-        if (
-            chunk.startswith(_PLAIN_PREFIX)
-            and chunk.find(b"\n") == end
-            and chunk.endswith(b"\n\n")
-            and b"\r" not in chunk
-            and end + 2 <= self._frame_bytes_max
-        ):
-            start = len(_PLAIN_PREFIX)
-            return SseFrame(chunk, chunk[start:end], (start, end))
-        return None
+    def _plain(self, chunk: bytes, frames: list[SseFrame]) -> bytes:
+        """The fast path: take events of one ``data`` line each, as servers send them; give the rest.
+
+        ``chunk`` begins where a frame does.
+        """
+        if b"\r" in chunk:
+            return chunk
+        begin, prefix = 0, len(_PLAIN_PREFIX)
+        while chunk.startswith(_PLAIN_PREFIX, begin):
+            end = chunk.find(b"\n", begin)
+            if end < 0:
+                break
+            following = end + 2
+            if not chunk.startswith(b"\n\n", end) or following - begin > self._frame_bytes_max:
+                break
+            data = chunk[begin + prefix : end]
+            frames.append(SseFrame(chunk[begin:following], data, (prefix, end - begin)))
+            begin = following
+        return chunk[begin:] if begin else chunk
 
     def _begin(self, *, eof: bool) -> bool:
-        """Drop a byte order mark; False while it is not clear whether there is one."""
+        """Pass over a byte order mark; False while it is not clear whether there is one."""
         if self._buffer.startswith(_BOM):
-            del self._buffer[: len(_BOM)]
+            self._read = self._searched = len(_BOM)
         elif _BOM.startswith(self._buffer) and not eof:
             return False
         self._begun = True
         return True
 
     def _next(self, *, eof: bool) -> bytes | None:
-        """The bytes of the next frame that is complete; blank lines before it are dropped."""
+        """The bytes of the next frame that is complete; blank lines before it are passed over."""
         buffer = self._buffer
-        if self._searched == 0 and buffer.startswith((b"\r", b"\n")):
-            blank = len(buffer) - len(buffer.lstrip(b"\r\n"))
-            del buffer[:blank]
-        found = _FRAME_END.search(buffer, max(0, self._searched - _OVERLAP))
+        if self._searched == self._read:
+            blank = _BLANK.match(buffer, self._read)
+            self._read = self._searched = self._read if blank is None else blank.end()
+        found = _FRAME_END.search(buffer, max(self._read, self._searched - _OVERLAP))
         if found is None:
             self._searched = len(buffer)
             return None
@@ -111,10 +125,16 @@ class SseReader:
             # The LF of this CRLF may be in the next chunk.
             self._searched = found.start()
             return None
-        raw = bytes(buffer[:end])
-        del buffer[:end]
-        self._searched = 0
+        raw = bytes(buffer[self._read : end])
+        self._read = self._searched = end
         return raw
+
+    def _forget_read(self) -> None:
+        """Take what was read off the buffer. What is left of it came with the last chunk."""
+        if self._read:
+            del self._buffer[: self._read]
+            self._searched -= self._read
+            self._read = 0
 
     def _too_large(self) -> PeerError:
         self._buffer.clear()

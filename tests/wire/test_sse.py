@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS
 from extproc.domain.verdict import Reason
+from extproc.wire import sse
 from extproc.wire.sse import SseFrame, SseReader
 
 PIECES = st.sampled_from(
@@ -163,3 +164,72 @@ def test_endless_blank_lines_are_not_kept():
     for _ in range(100):
         assert reader.feed(b"\n" * 1_000) == []
     assert reader.feed(b"", eof=True) == []
+
+
+class Counted(bytearray):
+    """A buffer that counts the bytes which its operations look at or move."""
+
+    work = 0
+
+    def _count(self, amount: int) -> None:
+        Counted.work += amount
+
+    def __delitem__(self, place):
+        super().__delitem__(place)
+        self._count(len(self))
+
+    def __getitem__(self, place):
+        found = super().__getitem__(place)
+        self._count(len(found) if isinstance(place, slice) else 1)
+        return found
+
+    def lstrip(self, *what):
+        self._count(2 * len(self))
+        return super().lstrip(*what)
+
+
+class CountedPattern:
+    """A pattern that counts the bytes which it searches in a buffer."""
+
+    def __init__(self, pattern):
+        self._pattern = pattern
+
+    def __getattr__(self, name):
+        def searched(text, start=0):
+            found = getattr(self._pattern, name)(text, start)
+            Counted.work += (len(text) if found is None else found.end()) - start
+            return found
+
+        return searched
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        b":\n\n\n",
+        b":\n\n",
+        b"\n",
+        b"\r\n",
+        b":\r\r",
+        b":\r\n\r\n\r\n",
+        b"data: a\n\n\n\n\n",
+        b"data: a\n",
+        b"data: a\r",
+        b"data: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        b"a:",
+    ],
+)
+@pytest.mark.parametrize("chunk", [64, 4_096, 1 << 20])
+def test_the_work_grows_with_the_streams_length_and_no_faster(monkeypatch, unit, chunk):
+    monkeypatch.setattr(sse, "bytearray", Counted, raising=False)
+    for name in ("_FRAME_END", "_LINE_END", "_BLANK"):
+        monkeypatch.setattr(sse, name, CountedPattern(getattr(sse, name)))
+    for length in (4_096, 65_536):
+        stream = b"data: first\n\n" + unit * (length // len(unit))
+        Counted.work = 0
+        read(stream, list(range(0, len(stream), chunk)))
+        assert Counted.work <= 6 * len(stream)
+
+
+def test_a_long_stream_of_tiny_events_is_read_whole():
+    assert len(read(b":\n\n\n" * 50_000, [])) == 50_000
