@@ -116,7 +116,7 @@ class ClearDeadline:
 class Emit:
     """Write a verdict record. Exactly one per exchange.
 
-    A ``sample`` is kept first, apart: the record says that it is, and has to say LOST where it could not be.
+    A ``sample`` is kept first, apart; the record says that it is, and has to say LOST where that failed.
     """
 
     record: Record
