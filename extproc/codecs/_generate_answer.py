@@ -81,6 +81,7 @@ class AnswerReader:
         )
         self._ended = False
         self._input_counted = 0
+        self._output_counted = 0
         # By output name and position; the reverse names the output that a held text belongs to.
         self._channels: dict[tuple[str, int], Channel] = {}
         self._outputs: dict[Channel, tuple[str, int]] = {}
@@ -244,12 +245,16 @@ class AnswerReader:
         produced = root.members.get(OUTPUT_COUNT)
         if counted is None and produced is None:
             return None
+        tokens_max = self._limits.answer_tokens_max
         added = 0
         if counted is not None:
-            seen = _count(counted.value)
-            added = max(seen - self._input_counted, 0)
+            added = max(_count(counted.value, tokens_max) - self._input_counted, 0)
             self._input_counted += added
-        return Usage(added, 0 if produced is None else _count(produced.value))
+        output = 0 if produced is None else _count(produced.value, tokens_max)
+        self._output_counted += output
+        if self._output_counted > tokens_max:
+            raise http.unreadable(_NO_COUNT)
+        return Usage(added, output)
 
 
 _EMPTY = Located(b"", (0, 0), b"", Object({}, 0, 0), (), hidden=False)
@@ -278,13 +283,18 @@ def _texts_of(value: Value) -> Iterator[Text]:
                 assert_never(never)
 
 
-def _count(value: Value) -> int:
+def _count(value: Value, tokens_max: int) -> int:
     """A token count, or the sum over the choices where there are several."""
     items = value.items if isinstance(value, Array) else (value,)
     total = 0
     for item in items:
         number = item.value if isinstance(item, Number) else None
         if not isinstance(number, int) or number < 0:
-            raise http.unreadable("a token count is no whole number")
+            raise http.unreadable(_NO_COUNT)
         total += number
+    if total > tokens_max:
+        raise http.unreadable(_NO_COUNT)
     return total
+
+
+_NO_COUNT = "a token count is no whole number, or too large"

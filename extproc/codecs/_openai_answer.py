@@ -120,14 +120,12 @@ class AnswerReader:
             raise AssertionError("a frame of another session")
         if located.hidden:
             return b""
+        if len(texts) == 1 and located.span is not None and not located.edits:
+            return self._with_text(located, located.span[0], texts[0])
         edits = list(located.edits)
         for place, text in zip(located.places, texts, strict=True):
-            written = text if place.site is None else place.site.spelled(text)
-            if text == place.shown:
-                written = place.spelled
-                if written == place.text.value:
-                    continue
-            edits.append(Splice(place.text.start, place.text.end, encode_string(written)))
+            if (written := _rewritten(place, text)) is not None:
+                edits.append(Splice(place.text.start, place.text.end, encode_string(written)))
         if not edits and located.span is not None:
             return located.raw
         document = splice(located.document, edits)
@@ -135,6 +133,15 @@ class AnswerReader:
             start, end = located.span
             return located.raw[:start] + document + located.raw[end:]
         return b"data: " + document.replace(b"\n", b"\ndata: ") + b"\n\n"
+
+    def _with_text(self, located: Located, base: int, text: str) -> bytes:
+        """The fast path: one text and nothing else to edit. ``base`` is where the document lies."""
+        (place,) = located.places
+        written = _rewritten(place, text)
+        if written is None:
+            return located.raw
+        raw, old = located.raw, place.text
+        return raw[: base + old.start] + encode_string(written) + raw[base + old.end :]
 
     def write_tail(self, channel: Channel, text: str) -> bytes:
         """An event for text of a channel that was held when the channel or the answer ended."""
@@ -315,10 +322,13 @@ class AnswerReader:
         member = root.members.get("usage")
         if member is None or not isinstance(member.value, Object):
             return None
-        counts = member.value.members
-        seen = Usage(
-            *(_count(counts[name].value) if name in counts else 0 for name in _COUNTS),
-        )
+        tokens_max = self._limits.answer_tokens_max
+        counts = {
+            name: _count(counted.value, tokens_max)
+            for name, counted in member.value.members.items()
+            if name in _COUNTS or (isinstance(counted.value, Number) and isinstance(counted.value.value, int))
+        }
+        seen = Usage(*(counts.get(name, 0) for name in _COUNTS))
         before = self._counted
         self._counted = Usage(
             max(seen.input_tokens, before.input_tokens), max(seen.output_tokens, before.output_tokens)
@@ -329,11 +339,19 @@ class AnswerReader:
         )
 
 
+def _rewritten(place: Place, text: str) -> str | None:
+    """What must stand in a place so that it says ``text``; None where it does already."""
+    written = text if place.site is None else place.site.spelled(text)
+    if text != place.shown:
+        return written
+    return None if place.spelled == place.text.value else place.spelled
+
+
 _COUNTS: Final = ("prompt_tokens", "completion_tokens")
 
 
-def _count(value: Value) -> int:
+def _count(value: Value, tokens_max: int) -> int:
     number = value.value if isinstance(value, Number) else None
-    if not isinstance(number, int) or number < 0:
-        raise http.unreadable("a token count is no whole number")
+    if not isinstance(number, int) or not 0 <= number <= tokens_max:
+        raise http.unreadable("a token count is no whole number, or too large")
     return number

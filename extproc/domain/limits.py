@@ -32,6 +32,9 @@ class Limits:
     frame_bytes_max: int = 1024 * 1024
     # A whole JSON answer that must be held to be judged.
     answer_bytes_max: int = 8 * 1024 * 1024
+    # Tokens that a server may say one answer has, in one count and over all: what a tensor of 32 bits can
+    # say. More is no count, and could not be charged.
+    answer_tokens_max: int = 2**31 - 1
     # Requests within one stream (ModelStreamInfer) that may be open at once.
     exchanges_open_max: int = 64
     # Output texts of one exchange: choices x fields.

@@ -114,6 +114,21 @@ def test_a_count_that_is_none_makes_the_answer_unreadable(count):
     refusal_of(reader(), event({"num_output_tokens": count}))
 
 
+BILLIONS = 2**31 - 1
+
+
+@pytest.mark.parametrize("count", [BILLIONS + 1, 10**63, [BILLIONS, 1]])
+@pytest.mark.parametrize("name", ["num_input_tokens", "num_output_tokens"])
+def test_a_count_beyond_all_that_a_server_can_have_makes_the_answer_unreadable(name, count):
+    assert one(reader(), event({name: BILLIONS})).usage is not None
+    refusal_of(reader(), event({name: count}))
+
+
+def test_so_do_counts_that_only_add_up_to_it():
+    assert len(reader().read(event({"num_output_tokens": BILLIONS}), eof=True)) == 1
+    refusal_of(reader(), event({"num_output_tokens": BILLIONS}) + event({"num_output_tokens": 1}))
+
+
 @pytest.mark.parametrize(
     ("hidden", "expected"),
     [

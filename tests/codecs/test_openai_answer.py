@@ -274,6 +274,14 @@ def test_the_number_of_texts_is_bounded():
     unreadable(reader(limits=small), chunk({"content": "a", "refusal": "b", "reasoning": "c"}))
 
 
+@pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens", "total_tokens"])
+def test_a_count_beyond_all_that_a_server_can_have_makes_the_answer_unreadable(name):
+    assert one(reader(), event({"usage": {name: 2**31 - 1}})).usage is not None
+    for count in (2**31, 10**63):
+        unreadable(reader(), event({"usage": {name: count}}))
+        unreadable(reader(streamed=False), json.dumps({"usage": {name: count}}).encode())
+
+
 # --- ends -----------------------------------------------------------------------------------------
 
 
