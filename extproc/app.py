@@ -23,6 +23,7 @@ from extproc import codecs, policies
 from extproc.domain.errors import HeadgateError
 from extproc.domain.limits import LIMITS
 from extproc.edge.admin import AdminServer
+from extproc.edge.bodies import BodyKeeper
 from extproc.edge.health import Health, ReadyLog
 from extproc.edge.inference import InferenceBounds, InferenceService
 from extproc.edge.ledger import Ledger
@@ -82,7 +83,12 @@ class Service:
         self._tls = None if settings.tls_files is None else ServerTls(settings.tls_files)
         name = settings.tls_client_name
         pepper = settings.pepper()
-        load = policies.loader(settings.policy.name, policies.new_redactor(pepper), pepper)
+        load = policies.loader(
+            settings.policy.name,
+            policies.new_redactor(pepper),
+            pepper,
+            keeps_bodies=settings.bodies is not None,
+        )
         self._policy = PolicySource(settings.policy, load)
         classifier = open_classifier(settings.threads)
         LOG.info("policy %s, digest %s", settings.policy.name, self._policy.status.digest)
@@ -98,6 +104,9 @@ class Service:
         )
         self._ledger = Ledger(settings.redis_url(), login=_redis_login(settings))
         self._records = VerdictLog(settings.verdict_log, limits=LIMITS)
+        self._keeper: BodyKeeper | None = None
+        if settings.bodies is not None:
+            self._keeper = BodyKeeper(settings.bodies, self._records.emit, worker=settings.worker)
         self._background = Background()
         self._room = Room(LIMITS)
         self._telemetry = Telemetry()
@@ -113,6 +122,7 @@ class Service:
                 room=self._room,
                 telemetry=self._telemetry,
                 tracing=self._tracing,
+                samples=self._keeper,
             ),
             limits=LIMITS,
             healthy=lambda: self._records.healthy,
@@ -172,6 +182,11 @@ class Service:
         except OSError as error:
             log = self._settings.verdict_log
             raise StartError(f"--verdict-log: cannot write {log}: {error.strerror}") from None
+        try:
+            if self._keeper is not None:
+                self._keeper.start()
+        except OSError as error:
+            raise StartError(f"--bodies: cannot write there: {error.strerror}") from None
         admin.start()
         await server.start()
         self._serving = True
@@ -222,6 +237,9 @@ class Service:
             LOG.warning("%d settlements are left to their leases", left)
         await self._inference.close(drain_ms=LIMITS.drain_deadline_ms)
         await self._ledger.close()
+        if self._keeper is not None:
+            # Before the verdict log: it writes the records of what it keeps.
+            self._keeper.close()
         self._records.close()
         self._policy.close()
         if self._tracing is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from extproc.bodies_cli import bodies
 from extproc.domain.errors import HeadgateError, PolicyError
 
 if TYPE_CHECKING:
@@ -109,6 +110,12 @@ def main() -> None:
     default=Path("verdicts.jsonl"),
     show_default=True,
     help="File that verdict records are appended to (JSONL).",
+)
+@click.option(
+    "--bodies",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="HEADGATE_BODIES",
+    help="Folder for what a policy keeps of prompts and answers. [default: none may keep any]",
 )
 @click.option(
     "--pepper-file",
@@ -323,6 +330,9 @@ def policy_schema() -> None:
     from extproc.policies import policy_schema
 
     click.echo(policy_schema(), nl=False)
+
+
+main.add_command(bodies)
 
 
 if __name__ == "__main__":

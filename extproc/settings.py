@@ -100,6 +100,12 @@ class Settings(BaseModel):
     verdict_log: Path = Field(default_factory=lambda: Path("verdicts.jsonl"))
     """File that verdict records are appended to (JSONL)."""
 
+    bodies: Path | None = None
+    """Folder for what a policy keeps of prompts and answers; without one no policy may keep any."""
+
+    worker: Annotated[int, Field(ge=0, lt=LIMITS.workers_max)] = 0
+    """Which of several workers this is: in ``bodies`` each has a folder of its own."""
+
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """Threads of one inference on a CPU. More shorten one answer and take cores from the event loop."""
 
@@ -135,6 +141,7 @@ class Settings(BaseModel):
                 "listen": address_of(self.listen, worker),
                 "admin": f"{f'[{host}]' if ':' in host else host}:{port + worker}",
                 "verdict_log": numbered(self.verdict_log, worker),
+                "worker": worker,
                 "workers": 1,
             }
         )
@@ -207,6 +214,15 @@ class Settings(BaseModel):
                 "filter; give --tls-cert and its companions, listen on loopback or unix:PATH, or say "
                 "--insecure-listen where something else guards the way, such as a mesh's own mTLS"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _bodies_are_apart(self) -> Self:
+        if self.bodies is not None:
+            log, bodies = self.verdict_log.resolve(), self.bodies.resolve()
+            if bodies == log.parent or bodies in log.parents:
+                # Who may read verdicts may not read bodies: folders are what an operator gives rights on.
+                raise ValueError("--bodies: give bodies a folder that the verdict log is not in")
         return self
 
     @model_validator(mode="after")

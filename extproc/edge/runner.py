@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from extproc.core import commands as cmd
@@ -19,6 +19,7 @@ from extproc.core.refusals import bug_report
 from extproc.domain.errors import DependencyError, FailureKind
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import Classify, Renew, Reserve, Settle
+from extproc.domain.verdict import Kept
 from extproc.edge.room import Room
 from extproc.edge.telemetry import Telemetry
 from extproc.edge.translate import annotated, reply_bytes
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from extproc.core.stream import Stream
+    from extproc.domain.bodies import Sample
     from extproc.domain.identity import Reservation
     from extproc.domain.ports import Answer, Effect, Renewed, Reserved, Scores, Settled
     from extproc.domain.verdict import Record
@@ -61,6 +63,17 @@ class RecordSink(Protocol):
 
     def emit(self, record: Record) -> None:
         """Take a record; never blocks."""
+
+
+class SampleSink(Protocol):
+    """Where samples go whose policy wants them kept."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether a sample would be kept at the moment."""
+
+    def keep(self, sample: Sample, record: Record) -> None:
+        """Keep a sample, then have its record written, as LOST where that failed; never blocks."""
 
 
 def now_us() -> int:
@@ -104,6 +117,12 @@ class Services:
     room: Room = field(default_factory=lambda: Room(LIMITS))
     telemetry: Telemetry = field(default_factory=Telemetry)
     tracing: Tracing | None = None
+    samples: SampleSink | None = None
+
+    @property
+    def bodies_kept(self) -> bool:
+        """Whether what a policy wants kept could be at the moment."""
+        return self.samples is not None and self.samples.healthy
 
 
 class AbortStream(Exception):  # noqa: N818 - tells the servicer how to end the call.
@@ -208,7 +227,7 @@ class StreamRunner:
                 case cmd.RunEffect():
                     self._run_effect(command)
                 case cmd.Emit():
-                    self._emit(command.record)
+                    self._emit(command)
                 case cmd.SetDeadline():
                     self._set_deadline(command.kind, command.after_ms)
                 case cmd.ClearDeadline():
@@ -221,8 +240,14 @@ class StreamRunner:
                     replies.append(command)
         return replies
 
-    def _emit(self, record: Record) -> None:
-        self._services.records.emit(record)
+    def _emit(self, command: cmd.Emit) -> None:
+        record, sample, samples = command.record, command.sample, self._services.samples
+        if sample is None:
+            self._services.records.emit(record)
+        elif samples is None:
+            self._services.records.emit(replace(record, bodies=Kept.LOST))
+        else:
+            samples.keep(sample, record)
         with _apart():
             self._services.telemetry.record(record)
             if self._trace is not None:

@@ -184,6 +184,7 @@ class Servicer:
             policy=self._policy(routes),
             codecs=self._codecs,
             limits=self._limits,
+            bodies_kept=self._services.bodies_kept,
         )
 
 

@@ -1,0 +1,91 @@
+"""``headgate bodies``: what reviewers and operators do with samples, apart from the service that keeps them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+import click
+
+from extproc.domain.errors import HeadgateError
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_KEY_BYTES_MAX = 256
+
+
+class _Fails(click.ClickException):
+    """An error as one line on standard error; exit code 1."""
+
+    def show(self, file: IO[str] | None = None) -> None:
+        click.echo(f"headgate: {self.message}", file=file or sys.stderr)
+
+
+@click.group()
+def bodies() -> None:
+    """Text of prompts and answers that a policy has kept."""
+
+
+@bodies.command("new-key")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def new_key(*, file: Path) -> None:
+    """Make a reviewer's key: the private one into FILE, the public one to standard output.
+
+    The service needs the public one only. Keep FILE where the service cannot read it.
+    """
+    from extproc.edge.sealing import new_keys
+
+    private, public = new_keys()
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        raise _Fails(f"{file.name}: is there already, and may be the only key to what was sealed") from None
+    except OSError as error:
+        raise _Fails(f"{file.name}: {error.strerror}") from None
+    with open(descriptor, "w", encoding="ascii") as opened:  # noqa: PTH123 - of a descriptor.
+        opened.write(f"{private}\n")
+    click.echo("Under a policy's bodies:", err=True)
+    click.echo(f"reviewer_key: {public}")
+
+
+@bodies.command("open")
+@click.argument("request_id", metavar="ID")
+@click.option("--bodies", "folder", type=_FOLDER, envvar="HEADGATE_BODIES", required=True)
+@click.option("--key", type=_FILE, help="File with the reviewer's private key; needed where it is sealed.")
+def open_(*, request_id: str, folder: Path, key: Path | None) -> None:
+    """Print what was kept of request ID (ID:N is one exchange of it), one line of JSON each.
+
+    The text is as hostile as its author: written in ASCII it cannot command a terminal.
+    """
+    from extproc.edge.body_files import BodyFolder
+    from extproc.edge.sample_file import SampleFileError, find_samples, read_sample
+
+    private = None if key is None else key.read_bytes()[:_KEY_BYTES_MAX].decode("ascii", "replace").strip()
+    wanted, _, number = request_id.partition(":")
+    found = 0
+    try:
+        for content in find_samples(BodyFolder(folder).samples(), wanted, number):
+            found += 1
+            click.echo(json.dumps(read_sample(content, private), ensure_ascii=True))
+    except (SampleFileError, OSError) as error:
+        raise _Fails(str(error) if isinstance(error, HeadgateError) else str(error.strerror)) from None
+    if not found:
+        raise _Fails("nothing is kept under this id: never was, or no longer")
+
+
+@bodies.command("purge")
+@click.option("--bodies", "folder", type=_FOLDER, envvar="HEADGATE_BODIES", required=True)
+@click.option("--all", "everything", is_flag=True, help="Also what is within its lifetime.")
+def purge(*, folder: Path, everything: bool) -> None:
+    """Delete what is past its lifetime, as the service does each hour."""
+    from extproc.edge.body_files import BodyFolder
+
+    try:
+        deleted = BodyFolder(folder).purge(None if everything else time.time_ns() // 1_000_000)
+    except OSError as error:
+        raise _Fails(f"cannot delete: {error.strerror}") from None
+    click.echo(f"deleted {deleted}")
