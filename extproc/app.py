@@ -147,6 +147,7 @@ class Service:
             verdict_log_dropped=lambda: self._records.dropped,
             verdict_log_failures=lambda: self._records.failures,
             policy=lambda: self._policy.status,
+            bodies=lambda: None if self._keeper is None else self._keeper.counts,
         )
 
     def _ready(self) -> Mapping[str, bool]:

@@ -1,4 +1,4 @@
-"""``headgate bodies``: what reviewers and operators do with samples, apart from the service that keeps them."""
+"""``headgate bodies``: what reviewers and operators do with samples, apart from the service."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
+    from extproc.edge.bodies import BodyCounts
     from extproc.edge.policy_source import PolicyStatus
 
 
@@ -34,6 +35,7 @@ class Readings:
     verdict_log_dropped: Callable[[], int]
     verdict_log_failures: Callable[[], int]
     policy: Callable[[], PolicyStatus]
+    bodies: Callable[[], BodyCounts | None] = lambda: None
 
 
 class ReadingsCollector(Collector):
@@ -77,6 +79,9 @@ class ReadingsCollector(Collector):
             ready.add_metric([part], is_ready)
         yield ready
         yield from self._policy_metrics(read.policy())
+        counts = read.bodies()
+        if counts is not None:
+            yield from _body_metrics(counts)
         yield _labelled("headgate_build_info", "What runs.", version=self._version, python=self._python)
 
     def _policy_metrics(self, status: PolicyStatus) -> Iterator[Metric]:
@@ -91,6 +96,13 @@ class ReadingsCollector(Collector):
             "When it was taken.",
             status.loaded_at_unix_ms / 1000,
         )
+
+
+def _body_metrics(counts: BodyCounts) -> Iterator[Metric]:
+    yield _counter("headgate_bodies_kept", "Exchanges whose text was kept.", counts.kept)
+    yield _counter("headgate_bodies_lost", "Exchanges whose text could not be kept.", counts.lost)
+    yield _counter("headgate_bodies_expired", "Kept texts deleted at the end of their lifetime.", counts.expired)
+    yield _gauge("headgate_bodies_disk_bytes", "What kept texts have on the disk.", counts.disk_bytes)
 
 
 def _gauge(name: str, what: str, value: float) -> Metric:
