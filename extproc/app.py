@@ -27,7 +27,7 @@ from extproc.edge.bodies import BodyKeeper
 from extproc.edge.health import Health, ReadyLog
 from extproc.edge.inference import InferenceBounds, InferenceService
 from extproc.edge.ledger import Ledger
-from extproc.edge.listen import close_port, open_port
+from extproc.edge.listen import open_port
 from extproc.edge.otel import open_tracing
 from extproc.edge.policy_source import PolicySource
 from extproc.edge.readings import Readings
@@ -205,7 +205,6 @@ class Service:
                 watch.cancel()
             await self._stop(server)
             admin.close()
-            close_port(self._settings.listen)
 
     async def _watch_redis(self) -> None:
         while True:

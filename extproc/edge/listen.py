@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -73,15 +72,17 @@ def _endpoint(address: str) -> str:
 def open_port(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> None:
     """Have ``server`` listen on HOST:PORT or unix:PATH, with TLS where there are credentials.
 
-    A socket that a dead process left is removed first; one that somebody listens on is not. It is readable
+    A socket that a dead process left is removed first; one that is listened on is not. Ours is readable
     and writable for owner and group only, from its first moment on: this changes the umask for that moment,
-    so that no other thread may make files meanwhile.
+    so that no other thread may make files meanwhile. gRPC removes it when the server stops.
 
     Raises:
         ListenError: it cannot.
     """
     if address.startswith(UNIX):
         _remove_stale(Path(address.removeprefix(UNIX)))
+    else:
+        _try_port(address)
     before = os.umask(_SOCKET_UMASK) if address.startswith(UNIX) else None
     try:
         if credentials is None:
@@ -95,11 +96,26 @@ def open_port(server: grpc.aio.Server, address: str, credentials: grpc.ServerCre
             os.umask(before)
 
 
-def close_port(address: str) -> None:
-    """Remove what a closed server leaves behind."""
-    if address.startswith(UNIX):
-        with suppress(OSError):
-            Path(address.removeprefix(UNIX)).unlink()
+def _try_port(address: str) -> None:
+    """Bind the port and let it go: gRPC would tell a failure to the terminal, in its own words."""
+    host, _, port = address.rpartition(":")
+    why = ""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror}") from None
+    for family, kind, protocol, _name, place in found:
+        with socket.socket(family, kind, protocol) as probe:
+            # As gRPC does, so that connections of a process before are not in the way.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(place)
+            except OSError as error:
+                why = error.strerror or "it cannot be bound"
+            else:
+                # One address of a name is enough, as it is for gRPC.
+                return
+    raise ListenError(f"cannot listen on {address}: {why}")
 
 
 def _remove_stale(path: Path) -> None:

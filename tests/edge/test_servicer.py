@@ -210,6 +210,20 @@ def test_a_half_close_before_the_end_is_an_error_and_never_a_clean_end(sent):
     run(test)
 
 
+def test_a_peer_of_another_name_is_refused_before_anything_is_read(caplog):
+    async def test(bench):
+        seen = []
+        bench.servicer._admits = lambda properties: bool(seen.append(dict(properties)))
+        for _ in range(5):
+            assert await ended(bench.call()) is grpc.StatusCode.PERMISSION_DENIED
+        assert bench.records == []
+        assert len(seen) == 5
+        # Told at the first, second and fourth.
+        assert caplog.text.count("the client certificate has another name") == 3
+
+    run(test)
+
+
 def test_an_empty_message_aborts():
     async def test(bench):
         call = bench.call()
