@@ -55,22 +55,22 @@ class Located(NamedTuple):
 class AnswerReader:
     """Reads one answer.
 
-    ``hidden`` names members that the client had not asked for; ``client_id`` is what the client calls its
-    request, which Triton may repeat.
+    ``hidden`` names members that the client had not asked for; ``sent_id`` is what the forwarded
+    request was called, which Triton may repeat.
     """
 
     def __init__(  # noqa: PLR0913 - all of them are facts of one answer.
         self,
         *,
         model: str,
-        client_id: str,
+        sent_id: str,
         status: int,
         streamed: bool,
         hidden: frozenset[str],
         limits: Limits,
     ) -> None:
         self._model = model
-        self._client_id = client_id
+        self._sent_id = sent_id
         self._version = ""
         self._status = status
         self._hidden = hidden | _DROPPED
@@ -222,7 +222,7 @@ class AnswerReader:
             case "finish_reason":
                 return value in _FINISH_REASONS
             case "id":
-                return value == self._client_id
+                return value == self._sent_id
             case _:
                 return False
 

@@ -6,7 +6,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from extproc.codecs._generate_request import MAX_TOKENS, PARAMETERS, USAGE_FLAGS
+from extproc.codecs._generate_request import MAX_TOKENS, PARAMETERS, REQUEST_ID, USAGE_FLAGS
 from extproc.wire.splice import Splice, encode_string, insert_members, splice
 from extproc.wire.strict_json import Constant, Number
 
@@ -33,6 +33,12 @@ def write_generate(request: GenerateRequest, edits: RequestEdits) -> tuple[bytes
     if inserted:
         outer.append(insert_members(request.root, inserted))
     return splice(request.body, outer) if outer else request.body, hidden
+
+
+def sent_id(request: GenerateRequest, edits: RequestEdits) -> str:
+    """What the forwarded request is called, of which Triton may tell: the client's word with its edits."""
+    own = [segment.index for segment in request.segments if segment.place == REQUEST_ID]
+    return _edited(request.client_id, [edit for edit in edits.segments if edit.segment_index in own])
 
 
 def _segment_splices(

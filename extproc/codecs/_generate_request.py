@@ -4,7 +4,9 @@ Triton flattens a request: a member of ``parameters`` whose name is a tensor's b
 top-level member that is none becomes a parameter. So both layers are one name space here, and a name that
 stands in both is refused. ``sampling_parameters`` is a JSON document within a string; where it is present
 vllm_backend ignores ``parameters``. Whatever string the codec does not know is a segment, to be scanned;
-whatever it can neither scan nor bound is refused. Sources: Triton's generate extension, vllm_backend.
+whatever it can neither scan nor bound is refused. A number of more digits than quantities have counts as a
+string, and so does the request's ``id`` unless it is a UUID or a short number. Sources: Triton's generate
+extension, vllm_backend.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, assert_never
 from extproc.domain.errors import PeerError
 from extproc.domain.segment import Origin, Params, Role, Segment
 from extproc.domain.verdict import Reason
+from extproc.wire.json_leaves import leaves_of
 from extproc.wire.strict_json import (
     Array,
     Constant,
@@ -28,7 +31,6 @@ from extproc.wire.strict_json import (
     keys_of,
     locate,
     parse,
-    texts_of,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from extproc.domain.limits import Limits
 
+REQUEST_ID = "id"
 TEXT_INPUT = "text_input"
 PARAMETERS = "parameters"
 SAMPLING = "sampling_parameters"
@@ -68,9 +71,14 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 # Keys within sampling parameters: names of fields, numbers of tokens, names in a JSON schema.
 _INNER_KEY = re.compile(r"[A-Za-z0-9_$.-]{0,64}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{0,128}")
+# Ids that say nothing: most clients', and not worth a question to the classifier.
+_MADE_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9]{0,9}")
 _COUNT_MAX = 2**31 - 1
 _KNOWN_NAMES = frozenset(
-    {"id", TEXT_INPUT, PARAMETERS, SAMPLING, MAX_TOKENS, *_FLAGS, *_FLAGS_OFF, *_MULTIPLIERS, *_REFUSED}
+    {
+        *(REQUEST_ID, TEXT_INPUT, PARAMETERS, SAMPLING, MAX_TOKENS),
+        *(*_FLAGS, *_FLAGS_OFF, *_MULTIPLIERS, *_REFUSED),
+    }
 )
 
 
@@ -105,7 +113,7 @@ class GenerateRequest:
     @property
     def client_id(self) -> str:
         """What the client calls its request; empty where it does not."""
-        member = self.fields.get("id")
+        member = self.fields.get(REQUEST_ID)
         return member.value.value if member is not None and isinstance(member.value, Text) else ""
 
 
@@ -196,9 +204,8 @@ class _Reading:
             self._inner = self._open_inner(member)
         elif name == MAX_TOKENS:
             self._outer_max = self._count(member)
-        elif name == "id":
-            if not isinstance(value, Text) or _REQUEST_ID.fullmatch(value.value) is None:
-                raise self._fault(member, "must be a string of at most 128 letters, digits or ._:-")
+        elif name == REQUEST_ID:
+            self._request_id(member)
         elif name in _FLAGS or name in _FLAGS_OFF:
             if not isinstance(value, Constant) or value.value is None:
                 raise self._fault(member, "must be true or false")
@@ -206,6 +213,14 @@ class _Reading:
                 raise self._fault(member, "is not allowed: token texts cannot be inspected")
         else:
             self._scalar(member)
+
+    def _request_id(self, member: Member) -> None:
+        """What the client calls its request: the model is told, and Triton may repeat it."""
+        value = member.value
+        if not isinstance(value, Text) or _REQUEST_ID.fullmatch(value.value) is None:
+            raise self._fault(member, "must be a string of at most 128 letters, digits or ._:-")
+        if _MADE_ID.fullmatch(value.value) is None:
+            self._add(value, REQUEST_ID)
 
     def _prompt(self, member: Member) -> Text:
         value = member.value
@@ -224,8 +239,8 @@ class _Reading:
         if name in _MULTIPLIERS:
             self._count(member)
         self._sampling[name] = value.value
-        if isinstance(value, Text):
-            self._add(value, "parameters.*")
+        for text in leaves_of(self._body, value, limits=self._limits):
+            self._add(text, "parameters.*")
 
     # --- the document within sampling_parameters -------------------------------------------------
 
@@ -256,7 +271,7 @@ class _Reading:
                 if _INNER_KEY.fullmatch(key) is None:
                     raise self._fault(member, "has a key that is not a name")
             self._sampling[name] = self._plain(member)
-            for text in texts_of(member.value):
+            for text in leaves_of(inner.document, member.value, limits=self._limits):
                 self._add(text, "sampling_parameters.*", inner=True)
 
     def _plain(self, member: Member) -> str | int | float | bool:

@@ -326,7 +326,7 @@ class AnswerReader:
         counts = {
             name: _count(counted.value, tokens_max)
             for name, counted in member.value.members.items()
-            if name in _COUNTS or (isinstance(counted.value, Number) and isinstance(counted.value.value, int))
+            if name in _COUNTS or _is_whole(counted.value)
         }
         seen = Usage(*(counts.get(name, 0) for name in _COUNTS))
         before = self._counted
@@ -348,6 +348,10 @@ def _rewritten(place: Place, text: str) -> str | None:
 
 
 _COUNTS: Final = ("prompt_tokens", "completion_tokens")
+
+
+def _is_whole(value: Value) -> bool:
+    return isinstance(value, Number) and isinstance(value.value, int)
 
 
 def _count(value: Value, tokens_max: int) -> int:

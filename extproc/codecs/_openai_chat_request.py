@@ -215,7 +215,7 @@ class _Reading:
                 case "type" if isinstance(member.value, Text) and member.value.value == "function":
                     pass
                 case "id" | "type":
-                    words += words_of(member.value)
+                    words += words_of(self._body, member.value)
                 case _:
                     words += self._unknown(member)
         return words
@@ -226,7 +226,7 @@ class _Reading:
             if member.name == "arguments" and isinstance(member.value, Text):
                 self._found.prose(member.value, "messages.tool_calls.arguments", speaker, inner=True)
             elif member.name in {"name", "arguments"}:
-                words += words_of(member.value)
+                words += words_of(self._body, member.value)
             else:
                 words += self._unknown(member)
         return words
@@ -236,7 +236,7 @@ class _Reading:
         if member.name.startswith(names.MEDIA_PREFIXES) or member.name in names.REFUSED:
             reason = Reason.PARAMETER_NOT_ALLOWED
             raise self._fields.fault_at(member.start, "a member of a message", _MEDIA, reason=reason)
-        return [key_of(member.name, member.start), *words_of(member.value)]
+        return [key_of(member.name, member.start), *words_of(self._body, member.value)]
 
     # --- tools -----------------------------------------------------------------------------------
 
@@ -254,14 +254,14 @@ class _Reading:
             for part in tool.members.values():
                 # Known keys say nothing; any other is a word too.
                 known = part.name in {"type", "function", "name", "description", "parameters", "strict"}
-                words += words_of(part.value) if known else self._unknown(part)
+                words += words_of(self._body, part.value) if known else self._unknown(part)
             self._found.words(words, "tools.*", _TOOL)
 
     def tool_choice(self, member: Member) -> None:
         """Which tool must be called, by name or by a word of a closed vocabulary."""
         if isinstance(member.value, Text) and member.value.value in {"none", "auto", "required"}:
             return
-        self._found.words(words_of(member.value), "tool_choice", _CALLER)
+        self._found.words(words_of(self._body, member.value), "tool_choice", _CALLER)
 
     def response_format(self, member: Member) -> None:
         """The answer's format; of a JSON schema every string may reach the model."""
@@ -272,7 +272,7 @@ class _Reading:
         if name not in _FORMATS:
             raise self._fields.fault(member, f"must be of type {', '.join(sorted(_FORMATS))}")
         self._json_answer |= name != "text"
-        words = [word for word in words_of(member.value) if word is not kind.value]
+        words = [word for word in words_of(self._body, member.value) if word is not kind.value]
         self._found.words(words, "response_format", _CALLER)
 
     # --- other members that are known ------------------------------------------------------------
@@ -299,12 +299,12 @@ class _Reading:
 
     def labels(self, member: Member) -> None:
         """Labels of the caller's own."""
-        self._found.words(words_of(self._fields.object(member)), "metadata", _CALLER)
+        self._found.words(words_of(self._body, self._fields.object(member)), "metadata", _CALLER)
 
     def documents(self, member: Member) -> None:
         """Documents that the answer is to be grounded on."""
         for item in self._fields.items(member):
-            self._found.words(words_of(item), "documents", _DOCUMENT)
+            self._found.words(words_of(self._body, item), "documents", _DOCUMENT)
 
     def stop(self, member: Member) -> None:
         """Where the answer ends; a parameter that policies may bound, and text."""
@@ -360,7 +360,7 @@ class _Reading:
         value = self._fields.plain(member)
         if value is not None:
             self._sampling[member.name] = value
-        self._found.words(words_of(member.value), place, _CALLER)
+        self._found.words(words_of(self._body, member.value), place, _CALLER)
 
 
 _ROLES: Final = ", ".join(sorted(_SPEAKERS))

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from extproc.codecs._openai_escapes import read_escapes, write_escapes
 from extproc.domain.segment import Segment
+from extproc.wire.json_leaves import number_text
 from extproc.wire.splice import Splice, encode_string, splice
-from extproc.wire.strict_json import Array, Object, Text, Value, parse
+from extproc.wire.strict_json import Array, Number, Object, Text, Value, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -110,14 +111,17 @@ def key_of(name: str, start: int) -> Text:
     return Text(name, start, 0)
 
 
-def words_of(value: Value) -> list[Text]:
-    """Every string below a value, keys too, in wire order."""
+def words_of(document: bytes, value: Value) -> list[Text]:
+    """Every string below a value, keys and long numbers too, in wire order."""
     found: list[Text] = []
     pending: list[Value] = [value]
     while pending:
         match pending.pop():
             case Text() as text:
                 found.append(text)
+            case Number() as number:
+                written = number_text(document, number)
+                found += () if written is None else (written,)
             case Array(items=items):
                 pending.extend(reversed(items))
             case Object(members=members):

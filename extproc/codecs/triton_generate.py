@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from extproc.codecs import _triton_http as http
 from extproc.codecs._generate_answer import AnswerReader
-from extproc.codecs._generate_edits import write_generate
+from extproc.codecs._generate_edits import sent_id, write_generate
 from extproc.codecs._generate_request import GenerateRequest, read_generate
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS, Limits
@@ -53,6 +53,7 @@ class GenerateSession:
         self._body = BoundedBody(bytes_max=limits.body_bytes_max, reason=Reason.BODY_TOO_LARGE, status=413)
         self._request: GenerateRequest | None = None
         self._hidden: frozenset[str] = frozenset()
+        self._sent_id = ""
         self._answer: AnswerReader | None = None
 
     def read_request(self, chunk: bytes, *, eof: bool) -> tuple[RequestMessage, ...]:
@@ -80,6 +81,7 @@ class GenerateSession:
         if self._request is None:
             raise AssertionError("a request is written before it was read")
         body, self._hidden = write_generate(self._request, edits)
+        self._sent_id = sent_id(self._request, edits)
         return body
 
     def request_head_edits(self) -> HeaderEdits:
@@ -93,7 +95,7 @@ class GenerateSession:
         streamed = kind == _EVENT_STREAM
         self._answer = AnswerReader(
             model=self._model,
-            client_id=self._request.client_id if self._request is not None else "",
+            sent_id=self._sent_id,
             status=head.status,
             streamed=streamed,
             hidden=self._hidden,

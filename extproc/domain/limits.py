@@ -28,6 +28,9 @@ class Limits:
     json_nodes_max: int = 50_000
     # IEEE doubles need 17 significant digits; 64 covers any honest number.
     json_number_chars_max: int = 64
+    # A number of more digits is judged like text, since a card number fits in it: counts, seeds of 32 bits
+    # and times in seconds have 10.
+    number_digits_max: int = 10
     # One SSE event of an LLM is under 1 KB per token; logprobs and tool calls reach tens of KB.
     frame_bytes_max: int = 1024 * 1024
     # A whole JSON answer that must be held to be judged.

@@ -68,7 +68,7 @@ SAMPLING_ALLOWED: Final[Mapping[str, Range]] = MappingProxyType(
         "frequency_penalty": Range(min=-2, max=2),
         "repetition_penalty": Range(min=0, max=2),
         "length_penalty": Range(min=-2, max=2),
-        "seed": _ANY,
+        "seed": Range(min=-1, max=2**32 - 1),
         "stop": _ANY,
         "min_tokens": Range(min=0),
         "ignore_eos": _ANY,
@@ -233,7 +233,7 @@ class Schema:
 
 def _ends(allowed: Range) -> str:
     ends = [
-        f"{word} {end:g}"
+        f"{word} {end:.10g}"
         for word, end in (("at least", allowed.min), ("at most", allowed.max))
         if end is not None
     ]

@@ -30,7 +30,7 @@ def reader(
     *, streamed: bool = True, status: int = 200, hidden: frozenset[str] = frozenset(), limits=LIMITS
 ):
     return AnswerReader(
-        model="m", client_id="id-1", status=status, streamed=streamed, hidden=hidden, limits=limits
+        model="m", sent_id="id-1", status=status, streamed=streamed, hidden=hidden, limits=limits
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.codecs._generate_edits import write_generate
+from extproc.codecs._generate_edits import sent_id, write_generate
 from extproc.codecs._generate_request import read_generate
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import RequestEdits
@@ -28,11 +28,34 @@ def edit(start: int, end: int, replacement: str, segment_index: int = 0) -> Segm
     return SegmentEdit(segment_index=segment_index, start=start, end=end, replacement=replacement)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"), [("", {"id": ""}), ("[X]", {"id": "[X]-1"}), ("ab", {"id": "ab-1"})]
+)
+def test_an_edited_id_is_what_is_forwarded_and_what_an_answer_may_repeat(text, expected):
+    request = read_generate(b'{"id":"AKIA-1","text_input":"x"}', model="m", stream=False, limits=LIMITS)
+    edits = RequestEdits(segments=(edit(0, 4, text),) if text else (edit(0, 6, ""),), ask_usage=False)
+    body, _ = write_generate(request, edits)
+    assert json.loads(body) == {**expected, "text_input": "x"}
+    assert sent_id(request, edits) == expected["id"]
+
+
+def test_a_long_number_that_a_guard_takes_out_is_no_number_any_more():
+    body = {"text_input": "x", "seed": 4111111111111111}
+    document = json.dumps({"logit_bias": {"7": 4111111111111111}})
+    assert write(body, segments=(edit(0, 16, "[X]", 1),))[0] == {"text_input": "x", "seed": "[X]"}
+    written, _ = write(
+        {"text_input": "x", "sampling_parameters": document}, segments=(edit(0, 16, "[X]", 1),)
+    )
+    assert sampling_of(written) == {"logit_bias": {"7": "[X]"}}
+
+
 def sampling_of(body: dict) -> dict:
     return json.loads(body["sampling_parameters"])
 
 
-@given(st.dictionaries(st.sampled_from(["temperature", "top_p", "seed"]), st.integers()), TEXTS)
+@given(
+    st.dictionaries(st.sampled_from(["temperature", "top_p", "seed"]), st.integers(-1, 2**32 - 1)), TEXTS
+)
 def test_without_edits_the_bytes_are_the_clients(members, prompt):
     body = json.dumps({"text_input": prompt, **members}, indent=1).encode()
     request = read_generate(body, model="m", stream=False, limits=LIMITS)

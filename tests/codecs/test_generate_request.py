@@ -249,6 +249,36 @@ def test_what_the_codec_cannot_inspect_is_refused_in_every_layer(name, layer):
     assert "is not allowed; at byte " in refused.message
 
 
+@pytest.mark.parametrize("value", ["", "7", "123456789", "0F8fad5b-d9cb-469f-a165-70867728950e"])
+def test_an_id_that_says_nothing_is_no_text(value):
+    request = read({"id": value, "text_input": "x"})
+    assert (found(request), request.client_id) == ([("text_input", "x")], value)
+
+
+@pytest.mark.parametrize("value", ["request-1", "4111111111111111", "AKIA:x", "1234567890"])
+@pytest.mark.parametrize("layer", ["top", "parameters"])
+def test_any_other_id_is_judged_as_text(value, layer):
+    own = {"id": value}
+    body = {"text_input": "x", **(own if layer == "top" else {"parameters": own})}
+    assert found(read(body)) == [("text_input", "x"), ("id", value)]
+
+
+def test_a_number_that_is_longer_than_a_quantity_is_judged_as_text():
+    body = (
+        b'{"text_input":"x","seed":4111111111111111,"parameters":{"temperature":0.4111111111111111,"a":7}}'
+    )
+    assert found(read(body)) == [
+        ("text_input", "x"),
+        ("parameters.*", "4111111111111111"),
+        ("parameters.*", "0.4111111111111111"),
+    ]
+    inner = with_sampling({"logit_bias": {"7": 4111111111111111, "8": -100}, "seed": 12345678901})
+    assert found(read(inner))[1:] == [
+        ("sampling_parameters.*", "4111111111111111"),
+        ("sampling_parameters.*", "12345678901"),
+    ]
+
+
 @given(st.dictionaries(TEXTS, TEXTS | st.integers() | st.none() | st.lists(TEXTS), max_size=5), TEXTS)
 def test_no_string_of_a_request_that_is_read_stays_unseen(members, prompt):
     body = {"text_input": prompt, **members}

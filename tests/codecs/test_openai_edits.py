@@ -165,3 +165,15 @@ def test_edits_of_any_place_give_a_body_that_reads_as_edited(contents, places, c
         text = segment.text
         assert after.text == (text if one is None else text[: one.start] + "#" + text[one.end :])
     assert (again.params.max_output_tokens, again.usage_asked) == (cap, True)
+
+
+def test_a_long_number_is_judged_as_text_and_taken_out_as_such():
+    tool = {"type": "function", "function": {"name": "pay", "parameters": {"enum": [4111111111111111, 7]}}}
+    body = chat(tools=[tool], metadata={"card": 4111111111111111}, seed=4111111111111111)
+    request = read_chat(json.dumps(body).encode(), limits=LIMITS)
+    held = [one for one in request.segments if "4111111111111111" in one.text]
+    assert [one.place for one in held] == ["tools.*", "metadata", "parameters.*"]
+    places = [(one.index, one.text.index("4111111111111111")) for one in held]
+    document, _ = written(body, segments=tuple(edit(at, start, start + 16) for at, start in places))
+    assert b"4111" not in document
+    assert json.loads(document)["seed"] == "[X]"
