@@ -47,10 +47,10 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("headgate")
 
 _WHAT_TO_DO = {
-    "redis": "until it is, requests under a budget get what the policy's on_error says, a 503 unless changed: "
+    "redis": "until it is, requests under a budget get what its on_error says, a 503 if nothing else: "
     "start Redis or Valkey, or say where it is with --redis (HEADGATE_REDIS)",
     "classifier": "until it is, no new stream should come here: if it stays so, restart this process",
-    "verdict_log": "until it is, no new stream is taken: make room for --verdict-log, or mend its permissions",
+    "verdict_log": "until it is, no new stream is taken: make room for the log or mend its permissions",
 }
 
 

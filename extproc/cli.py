@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
+import time
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +18,8 @@ from extproc.domain.errors import HeadgateError, PolicyError
 
 if TYPE_CHECKING:
     from typing import IO, BinaryIO, TextIO
+
+    from extproc.edge.redact_progress import RedactProgress
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -166,8 +172,8 @@ def serve(*, worker: int | None, **options: str | int | Path) -> None:
 @click.option("--admin", envvar="HEADGATE_ADMIN", default="127.0.0.1:9981", show_default=True)
 @click.option("--workers", type=click.IntRange(1, 64), envvar="HEADGATE_WORKERS", default=1)
 def ready(*, admin: str, workers: int) -> None:
-    """Say whether every worker is ready: a container's health check."""
-    from extproc.edge.health import is_ready
+    """Say whether every worker is ready, and what is not: a container's health check."""
+    from extproc.edge.health import missing_parts
     from extproc.edge.listen import address_of
     from extproc.settings import split_address
 
@@ -175,9 +181,13 @@ def ready(*, admin: str, workers: int) -> None:
         places = [split_address(address_of(admin, worker)) for worker in range(workers)]
     except ValueError as error:
         raise _Fails(f"--admin: {error}") from None
-    waiting = [str(worker) for worker, place in enumerate(places) if not is_ready(*place)]
+    waiting = [
+        f"worker {worker} at {place[0]}:{place[1]} ({', '.join(missing)})"
+        for worker, place in enumerate(places)
+        if (missing := missing_parts(*place))
+    ]
     if waiting:
-        raise _Fails(f"not ready: worker {', '.join(waiting)}")
+        raise _Fails(f"not ready: {'; '.join(waiting)}")
 
 
 @main.command()
@@ -195,8 +205,15 @@ def ready(*, admin: str, workers: int) -> None:
 )
 def demo(*, once: bool, as_json: bool, state: Path, port: int) -> None:
     """Start a real Envoy, Triton, Valkey and the filter, and stay up."""
-    from extproc.demo.command import run_demo
-
+    try:
+        from extproc.demo.command import run_demo
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("extproc", "classifiers"):
+            raise
+        raise _Fails(
+            f"the demo needs more packages, {error.name} among them: install headgate[demo], "
+            "or say `make demo` in a checkout"
+        ) from None
     sys.exit(run_demo(state=state, once=once, as_json=as_json, port=port))
 
 
@@ -217,20 +234,57 @@ def redact(*, chunk_bytes: int, findings: TextIO | None) -> None:
     from extproc.redaction.packs import default_automaton
     from extproc.redaction.watches import Redactor
 
+    # The interpreter has nothing in place of a descriptor that the shell closed.
+    if sys.stdin is None or sys.stdout is None:
+        raise _Fails(f"standard {'input' if sys.stdin is None else 'output'} is closed")
     redactor = Redactor(default_automaton(), hash_key=b"")
     watches = [RuleWatch(pack=pack, entity_types=frozenset()) for pack in ("pii", "secrets")]
     # Unbuffered, so that what can be released is released while the input pauses.
     source = FileIO(sys.stdin.fileno(), closefd=False)
+    progress = _progress()
     try:
         summary = redact_stream(
-            source, sys.stdout.buffer, scanner=redactor(watches), chunk_bytes=chunk_bytes, findings=findings
+            source,
+            sys.stdout.buffer,
+            scanner=redactor(watches),
+            chunk_bytes=chunk_bytes,
+            findings=findings,
+            told=progress.read if progress else lambda _bytes_read: None,
         )
+        sys.stdout.buffer.flush()
+        if findings is not None:
+            findings.flush()
     except HeadgateError as error:
         raise _Fails(str(error)) from None
+    except OSError as error:
+        # What is still buffered cannot be written either: the interpreter shall not try at its end.
+        _give_up_on(sys.stdout, findings)
+        raise _Fails(f"cannot read or write: {error.strerror}") from None
     finally:
-        sys.stdout.buffer.flush()
+        if progress:
+            progress.end()
     found = ", ".join(f"{count} {name}" for name, count in sorted(summary.found.items()))
     click.echo(f"headgate: {summary.chars_read} characters, {found or 'nothing found'}", err=True)
+
+
+def _progress() -> RedactProgress | None:
+    """For whoever waits at a terminal that does not show the output itself."""
+    from extproc.edge.redact_progress import RedactProgress
+
+    if sys.stderr is None or not sys.stderr.isatty() or sys.stdout.isatty():
+        return None
+    status = os.fstat(sys.stdin.fileno())
+    size_bytes = status.st_size if stat.S_ISREG(status.st_mode) else None
+    return RedactProgress(sys.stderr, size_bytes=size_bytes, clock=time.monotonic)
+
+
+def _give_up_on(*files: TextIO | None) -> None:
+    """Have whatever is still buffered for these files go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for file in files:
+        with suppress(OSError, click.ClickException):
+            if file is not None:
+                os.dup2(nowhere, file.fileno())
 
 
 @main.group()
@@ -242,10 +296,18 @@ def key() -> None:
 @click.option("--pepper-file", type=_FILE, envvar="HEADGATE_PEPPER_FILE", required=True)
 @click.option("--id", "key_id", help="Name of the key in policy and records. [default: a random one]")
 def key_new(*, pepper_file: Path, key_id: str | None) -> None:
-    """Make an API key: print it once, and the lines for the policy file."""
+    """Make an API key: print it once, and the lines for the policy file.
+
+    Standard output gets the key alone, so that it can be piped to where keys are kept; standard error gets
+    the lines for the policy file, which hold the key's hash.
+    """
+    from extproc.policy.faults import name_fault
     from extproc.policy.keys import hash_key, new_key
     from extproc.settings import read_pepper
 
+    fault = name_fault(key_id) if key_id is not None else None
+    if fault is not None:
+        raise _Fails(f"--id: {fault}")
     try:
         secret, random_id = new_key()
         digest = hash_key(read_pepper(pepper_file), secret)
@@ -254,7 +316,7 @@ def key_new(*, pepper_file: Path, key_id: str | None) -> None:
     click.echo("The key, shown only now:", err=True)
     click.echo(secret)
     click.echo("\nUnder the tenant's keys in the policy file:", err=True)
-    click.echo(f"- id: {key_id or random_id}\n  hash: {digest}")
+    click.echo(f"- id: {key_id or random_id}\n  hash: {digest}", err=True)
 
 
 @main.command()

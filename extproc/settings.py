@@ -172,6 +172,12 @@ class Settings(BaseModel):
         return url
 
     @property
+    def redis_place(self) -> str:
+        """Where the ledger's Redis is, without user and password: to be logged."""
+        parts = urlsplit(self.redis.get_secret_value())
+        return parts.path if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
+
+    @property
     def redis_user(self) -> str | None:
         """The user that the URL names."""
         return urlsplit(self.redis.get_secret_value()).username
@@ -230,6 +236,8 @@ class Settings(BaseModel):
         first = [split_address(one)[1] for one in (self.admin, self.listen) if not one.startswith(UNIX)]
         ports = [port + worker for port in first for worker in range(self.workers)]
         fixed = [port for port in ports if port]  # 0 picks a free one.
+        if len(first) == 2 and first[0] == first[1] != 0:  # noqa: PLR2004 - admin's and listen's.
+            raise ValueError("--listen and --admin have the same port")
         if max(ports) > _PORT_MAX or len(set(fixed)) < len(fixed) or (self.workers > 1 and 0 in first):
             raise ValueError(
                 f"--listen and --admin: with {self.workers} workers each takes as many ports from its "

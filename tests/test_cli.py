@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -142,10 +143,113 @@ def test_key_new_prints_a_key_and_its_policy_lines(tmp_path):
     pepper.chmod(0o600)
     code, out, err = run("key", "new", "--pepper-file", str(pepper), "--id", "acme-batch")
     assert code == 0
-    secret, *lines = out.splitlines()
-    assert lines[0] == "- id: acme-batch"
-    assert len(lines[1].removeprefix("  hash: ")) == 64
-    assert secret not in "".join(lines) + err
+    secret, *others = out.splitlines()
+    assert (secret[:3], others) == ("hg_", [])
+    *_, key_line, hash_line = err.splitlines()
+    assert key_line == "- id: acme-batch"
+    assert len(hash_line.removeprefix("  hash: ")) == 64
+    assert secret not in err
+
+
+@pytest.mark.parametrize("key_id", ["bad id!", "Acme", "", "a" * 41, "acme\n"])
+def test_key_new_takes_only_an_id_that_the_policy_file_takes(tmp_path, key_id):
+    pepper = tmp_path / "pepper"
+    pepper.write_text("p" * 40)
+    code, out, err = run("key", "new", "--pepper-file", str(pepper), "--id", key_id)
+    assert (code, out) == (1, "")
+    assert err.startswith("headgate: --id: is not a name; write 1 to 40 lower-case letters")
+
+
+def shell(line: str, data=b""):
+    """The command with its descriptors as a shell sets them; ``$H`` stands for it."""
+    done = subprocess.run(  # noqa: S603 - a line of this file.
+        ["/bin/sh", "-c", line.replace("$H", f"{sys.executable} {HEADGATE}")],
+        input=data,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("$H redact > /dev/full", "cannot read or write: No space left on device"),
+        ("$H redact --findings /dev/full", "cannot read or write: No space left on device"),
+        ("$H redact <&-", "standard input is closed"),
+        ("$H redact >&-", "standard output is closed"),
+    ],
+)
+def test_redact_says_in_one_line_what_it_cannot_read_or_write(line, says):
+    code, out, err = shell(line, b"write to ann@example.com\n")
+    assert (code, err) == (1, f"headgate: {says}\n")
+    assert "ann" not in out
+
+
+def test_redact_shows_no_progress_where_nobody_waits_at_a_terminal():
+    _, _, err = run("redact", data=b"a\n" * 1_000_000)
+    assert err == "headgate: 2000000 characters, nothing found\n"
+
+
+def test_the_demo_without_its_packages_says_what_to_install(tmp_path):
+    # As where only the service was installed.
+    (tmp_path / "rich.py").write_text("raise ModuleNotFoundError(name='rich')\n")
+    code, _, err = shell(f"PYTHONPATH={tmp_path} $H demo --state {tmp_path}/state")
+    assert code == 1
+    assert err == (
+        "headgate: the demo needs more packages, rich among them: install headgate[demo], "
+        "or say `make demo` in a checkout\n"
+    )
+
+
+def serve(tmp_path, *words: str):
+    policy, pepper = tmp_path / "policy.yaml", tmp_path / "pepper"
+    policy.write_text(CHECKED)
+    pepper.write_text("p" * 40)
+    pepper.chmod(0o600)
+    # Port 0: free ones.
+    places = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--verdict-log", f"{tmp_path}/v.jsonl")
+    return ("serve", "--policy", str(policy), "--pepper-file", str(pepper), *places, *words)
+
+
+def test_serve_says_which_file_cannot_be_written(tmp_path):
+    log = tmp_path / "missing" / "verdicts.jsonl"
+    code, _, err = run(*serve(tmp_path, "--verdict-log", str(log)))
+    assert code == 1
+    assert err.endswith(f"\nheadgate: --verdict-log: cannot write {log}: No such file or directory\n")
+    assert "Traceback" not in err
+
+
+def test_serve_warns_where_redis_is_not_there_and_tells_no_password(tmp_path):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{nobody.getsockname()[1]}"
+        password = "not-to-be-told"
+        words = serve(tmp_path, "--redis", f"redis://someone:{password}@{place}/0")
+        with subprocess.Popen(  # noqa: S603 - our own command with the words of a test.
+            [sys.executable, HEADGATE, *words], stderr=subprocess.PIPE, text=True
+        ) as service:
+            assert service.stderr is not None
+            said = []
+            for line in service.stderr:
+                said.append(line)
+                if "not ready" in line:
+                    break
+            service.terminate()
+            said += service.stderr
+    (warning,) = [line for line in said if "not ready" in line]
+    assert f"WARNING headgate.ready: not ready: redis ({place}: ConnectionError); " in warning
+    assert "--redis" in warning
+    assert password not in "".join(said)
+
+
+def test_ready_names_what_does_not_answer():
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{nobody.getsockname()[1]}"
+        code, _, err = run("ready", "--admin", place)
+    assert (code, err) == (1, f"headgate: not ready: worker 0 at {place} (no answer)\n")
 
 
 def test_serve_says_what_is_missing():

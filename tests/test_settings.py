@@ -117,6 +117,24 @@ def test_workers_ports_must_not_meet(places):
         options(workers=2, **places)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_port_cannot_be_both_ends(workers):
+    with pytest.raises(SettingsError, match=r"^--listen and --admin have the same port$"):
+        options(workers=workers, listen="127.0.0.1:9901", admin="127.0.0.1:9901")
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("redis://user:pass@cache.example:6380/1?x=y", "cache.example:6380"),
+        ("redis://cache.example", "cache.example"),
+        ("unix:///run/redis.sock", "/run/redis.sock"),
+    ],
+)
+def test_the_place_of_redis_can_be_logged(url, place):
+    assert options(redis=url).redis_place == place
+
+
 def test_redis_with_a_certificate_authority_and_a_password_from_files():
     settings = options(
         redis="rediss://filter@cache.example:6380/1?x=y",

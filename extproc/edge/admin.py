@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _JSON = "application/json"
+_PATHS = ("/healthz", "/readyz", "/metrics")
 
 
 class AdminServer:
@@ -70,9 +71,9 @@ def _responder(
                 case "/metrics":
                     self._send(HTTPStatus.OK, *metrics(self.headers.get("accept", "")))
                 case _:
-                    self._answer(HTTPStatus.NOT_FOUND, {"paths": False})
+                    self._answer(HTTPStatus.NOT_FOUND, {"paths": _PATHS})
 
-        def _answer(self, status: HTTPStatus, parts: Mapping[str, bool]) -> None:
+        def _answer(self, status: HTTPStatus, parts: Mapping[str, object]) -> None:
             self._send(status, json.dumps(parts).encode(), _JSON)
 
         def _send(self, status: HTTPStatus, body: bytes, content_type: str) -> None:

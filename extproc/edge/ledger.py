@@ -153,6 +153,7 @@ class Ledger:
     ) -> None:
         self._limits = limits
         self._scripts = scripts if scripts is not None else Scripts.load()
+        self._fault = ""
         self._breaker = Breaker(failures_max=limits.ledger_failures_max, open_ms=limits.ledger_open_ms)
         self._pool = BlockingConnectionPool.from_url(
             url,
@@ -257,9 +258,17 @@ class Ledger:
 
         try:
             await self._bounded("ready", load)
-        except DependencyError:
+        except DependencyError as error:
+            cause = error.__cause__
+            self._fault = _word(cause) if isinstance(cause, Exception) else error.kind
             return False
+        self._fault = ""
         return True
+
+    @property
+    def fault(self) -> str:
+        """Why ``ready`` said no the last time; empty where it said yes. One word, no secret."""
+        return self._fault
 
     async def close(self) -> None:
         """Close every connection."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 from extproc.domain.errors import HeadgateError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from extproc.domain.ports import Scan, Scanner
 
@@ -77,18 +77,20 @@ class _Run:
                 self.findings.write(json.dumps(line) + "\n")
 
 
-def redact_stream(
+def redact_stream(  # noqa: PLR0913 - settings by name, each said once at the call.
     source: BinaryIO,
     sink: BinaryIO,
     *,
     scanner: Scanner,
     chunk_bytes: int,
     findings: TextIO | None = None,
+    told: Callable[[int], None] = lambda _bytes_read: None,
 ) -> Summary:
     """Redact UTF-8 from ``source`` to ``sink``, ``chunk_bytes`` at a time.
 
     The output depends on the bytes alone, not on how they are cut. Findings go out as JSON lines with
-    offsets in code points of the input and without any text. Neither stream is closed.
+    offsets in code points of the input and without any text. ``told`` hears after each chunk how many bytes
+    have been read. Neither stream is closed.
 
     Raises:
         InvalidUtf8Error: the source is not UTF-8, or ends within a character. The scanner is dropped.
@@ -109,6 +111,7 @@ def redact_stream(
             raise InvalidUtf8Error(run.bytes_read - pending + error.start) from None
         run.bytes_read += len(chunk)
         run.feed(text, eof=not chunk)
+        told(run.bytes_read)
         if not chunk:
             return Summary(
                 bytes_read=run.bytes_read,

@@ -139,6 +139,13 @@ def _plain(expected: object) -> str:
     return str(expected).replace("'", "")
 
 
+def name_fault(name: str) -> str | None:
+    """What is wrong with a name that is meant for a policy file; None where it can stand there."""
+    if re.fullmatch(NAME_PATTERN, name):
+        return None
+    return "; ".join(_PATTERNS[NAME_PATTERN])
+
+
 _NOT_TEXT: Final = ("is not text of the right form", "see the default policy file")
 _PATTERNS: Final = {
     NAME_PATTERN: (

@@ -38,6 +38,11 @@ def get(server, path):
             return error.code, json.loads(error.read())
 
 
+def urllib_status(server, path) -> int:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=5) as answer:
+        return answer.status
+
+
 def test_alive_while_it_lives(server):
     assert get(server, "/healthz") == (200, {"alive": True})
 
@@ -52,7 +57,9 @@ def test_not_ready_names_the_part(server, parts):
 
 
 def test_other_paths_are_not_there(server):
-    assert get(server, "/metrics/../secret")[0] == 404
+    paths = ["/healthz", "/readyz", "/metrics"]
+    assert get(server, "/metrics/../secret") == (404, {"paths": paths})
+    assert all(200 <= urllib_status(server, path) < 300 for path in paths)
 
 
 def test_metrics_come_in_the_format_that_is_asked_for(server):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import socket
 
 import grpc
@@ -10,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extproc.edge.admin import AdminServer
-from extproc.edge.health import NAMES, Health, is_ready
+from extproc.edge.health import NAMES, Health, ReadyLog, is_ready, missing_parts
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -83,22 +85,47 @@ def test_a_watcher_hears_of_changes_only():
     run(test)
 
 
-@pytest.mark.parametrize("ready", [True, False])
-def test_the_probe_asks_the_admin_endpoint(ready):
+@contextlib.contextmanager
+def admin_port(parts):
     admin = AdminServer(
-        host="127.0.0.1",
-        port=0,
-        ready=lambda: {"serving": True, "redis": ready},
-        metrics=lambda _accept: (b"", "text/plain"),
+        host="127.0.0.1", port=0, ready=lambda: parts, metrics=lambda _accept: (b"", "text/plain")
     )
     admin.start()
     try:
-        assert is_ready("127.0.0.1", admin.port) is ready
+        yield admin.port
     finally:
         admin.close()
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_the_probe_asks_the_admin_endpoint_and_names_what_is_missing(ready):
+    with admin_port({"serving": True, "redis": ready, "classifier": True}) as port:
+        assert is_ready("127.0.0.1", port) is ready
+        assert missing_parts("127.0.0.1", port) == (() if ready else ("redis",))
+
+
+def test_what_is_not_our_endpoint_is_no_answer():
+    with admin_port({"alive": True}) as port:
+        assert missing_parts("127.0.0.1", port) == ("no answer",)
 
 
 def test_nobody_there_is_not_ready():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        assert not is_ready("127.0.0.1", taken.getsockname()[1])
+        port = taken.getsockname()[1]
+        assert not is_ready("127.0.0.1", port)
+        assert missing_parts("127.0.0.1", port) == ("no answer",)
+
+
+def test_the_log_names_what_is_not_ready_once_and_on_every_change(caplog):
+    caplog.set_level(logging.INFO, "headgate.ready")
+    log = ReadyLog({"redis": "start it"})
+    gone = {"redis": "place: refused"}
+    for redis, classifier in ((True, True), (False, True), (False, True), (False, False), (True, True)):
+        log.look({"redis": redis, "classifier": classifier}, why={} if redis else gone)
+    assert [(one.levelname, one.getMessage()) for one in caplog.records] == [
+        ("WARNING", "not ready: redis (place: refused); start it"),
+        ("WARNING", "not ready: redis (place: refused); start it"),
+        ("WARNING", "not ready: classifier"),
+        ("INFO", "every part is ready again"),
+    ]

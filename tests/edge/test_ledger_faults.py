@@ -136,6 +136,13 @@ def test_ready_closes_an_open_circuit(own_valkey):
             valkey.wait_ready()
             await failure_of(ledger.reserve(reservation()))
             assert await ledger.ready()
+            assert ledger.fault == ""
+            valkey.kill()
+            assert not await ledger.ready()
+            assert ledger.fault == "ConnectionError"
+            valkey.start()
+            valkey.wait_ready()
+            assert await ledger.ready()
             assert (await ledger.reserve(reservation())).granted
 
     run(live_through())

@@ -128,7 +128,7 @@ def test_a_port_in_use_is_an_error_that_names_it(capfd):
 
 
 def test_a_host_that_is_none_is_an_error():
-    with pytest.raises(ListenError, match="cannot listen on nowhere.invalid:1: "):
+    with pytest.raises(ListenError, match=r"cannot listen on nowhere\.invalid:1: "):
         opened("nowhere.invalid:1")
 
 

@@ -32,6 +32,13 @@ def run(source, chunk_bytes):
     return sink.getvalue(), lines.getvalue(), summary
 
 
+def test_whoever_waits_hears_how_much_was_read():
+    heard: list[int] = []
+    scanner = RuleScanner(AUTOMATON, mask=ALL)
+    redact_stream(io.BytesIO(b"abcde"), io.BytesIO(), scanner=scanner, chunk_bytes=2, told=heard.append)
+    assert heard == [2, 4, 5, 5]
+
+
 @given(documents, SIZES)
 @settings(deadline=None)
 def test_the_output_is_the_whole_text_redacted(text, chunk_bytes):

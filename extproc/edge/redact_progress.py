@@ -1,0 +1,52 @@
+"""What ``headgate redact`` shows of a long run: one line on a terminal, written over itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_EVERY_S: Final = 0.5
+# What is done before anybody wonders needs no line.
+_QUIET_S: Final = 1.0
+_BYTES_PER_MB: Final = 1_000_000
+_CLEAR_LINE: Final = "\r\x1b[K"
+
+
+class RedactProgress:
+    """Shows how far a run is, from its second second on.
+
+    Args:
+        out: A terminal.
+        size_bytes: All that will be read; None where that is not known, as of a pipe.
+        clock: Seconds that only go forward.
+    """
+
+    def __init__(self, out: TextIO, *, size_bytes: int | None, clock: Callable[[], float]) -> None:
+        self._out = out
+        self._size_bytes = size_bytes
+        self._clock = clock
+        self._began_s = clock()
+        self._next_s = self._began_s + _QUIET_S
+        self._shown = False
+
+    def read(self, bytes_read: int) -> None:
+        """So much has been read by now."""
+        now_s = self._clock()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + _EVERY_S
+        rate = bytes_read / _BYTES_PER_MB / (now_s - self._began_s)
+        of = "" if self._size_bytes is None else f" of {self._size_bytes / _BYTES_PER_MB:.1f}"
+        done = f"{bytes_read / _BYTES_PER_MB:.1f}{of} MB"
+        self._out.write(f"{_CLEAR_LINE}headgate: {done}, {rate:.2f} MB/s")
+        self._out.flush()
+        self._shown = True
+
+    def end(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            self._out.write(_CLEAR_LINE)
+            self._out.flush()
+            self._shown = False

@@ -1,0 +1,39 @@
+"""The line that a long run of ``headgate redact`` shows."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from extproc.edge.redact_progress import RedactProgress
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def shown(size_bytes: int | None, *steps: tuple[float, int]) -> list[str]:
+    clock, out = Clock(), io.StringIO()
+    progress = RedactProgress(out, size_bytes=size_bytes, clock=clock)
+    for at_s, bytes_read in steps:
+        clock.now = at_s
+        progress.read(bytes_read)
+    progress.end()
+    return [part for part in out.getvalue().split("\r\x1b[K") if part]
+
+
+def test_a_short_run_shows_nothing():
+    assert shown(None, (0.2, 1), (0.9, 2)) == []
+
+
+@pytest.mark.parametrize(("size_bytes", "of"), [(None, ""), (10_000_000, " of 10.0")])
+def test_a_long_one_shows_how_much_and_how_fast_now_and_then(size_bytes, of):
+    steps = ((1.0, 2_000_000), (1.1, 2_100_000), (2.0, 5_000_000))
+    assert shown(size_bytes, *steps) == [
+        f"headgate: 2.0{of} MB, 2.00 MB/s",
+        f"headgate: 5.0{of} MB, 2.50 MB/s",
+    ]
