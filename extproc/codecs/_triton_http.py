@@ -25,6 +25,7 @@ MODEL_PATH = (
 RESERVED_MODELS = frozenset({"stats"})
 
 JSON_TYPE = "application/json"
+EVENTS_TYPE = "text/event-stream"
 ERROR_STATUS_MIN = 400
 SERVER_ERROR_STATUS_MIN = 500
 WITHHELD = "the model server reported an error; its text was withheld"
@@ -37,6 +38,20 @@ _REQUEST_REMOVALS = (
     "cookie",
     "x-api-key",
 )
+# The headers of an answer that go on, and in which form. Of the kind of the body see below.
+_ANSWER_HEADERS = {
+    "cache-control": re.compile(r"no-cache|no-store"),
+    "content-encoding": re.compile(r"identity"),
+    "content-length": re.compile(r"[0-9]{1,10}"),
+    "content-type": re.compile(r".*", re.DOTALL),
+    "retry-after": re.compile(r"[0-9]{1,6}"),
+    "transfer-encoding": re.compile(r"chunked"),
+    "x-envoy-upstream-service-time": re.compile(r"[0-9]{1,10}"),
+}
+_HEADER_NAME = re.compile(r"[a-z0-9_-]{1,256}")
+# Kinds that keep their spelling: any other charset would make another text of the same bytes.
+_SOUND_JSON = re.compile(r"(?:application/json|text/plain)(?:; ?charset=utf-8)?", re.IGNORECASE)
+_SOUND_EVENTS = re.compile(r"text/event-stream(?:; ?charset=utf-8)?", re.IGNORECASE)
 _REQUEST_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # What a stack trace, a source position, an address or a path of the server's file system looks like.
 _INTERNAL = re.compile(
@@ -79,10 +94,31 @@ def request_head_edits() -> HeaderEdits:
 
 
 def answer_head_edits(head: ResponseHead, *, streamed: bool) -> HeaderEdits:
-    """An error is always JSON here, which Triton labels ``text/plain`` now and then."""
-    if streamed or head.status < ERROR_STATUS_MIN:
-        return HeaderEdits()
-    return HeaderEdits(set=(("content-type", JSON_TYPE),))
+    """What of an answer's head goes on: its kind, as it was read, and what a closed list has.
+
+    Any other header is text that nobody judged. Date, server and request id are Envoy's own.
+
+    Raises:
+        PeerError: a name that none has, which Envoy would not take out.
+    """
+    if not all(_HEADER_NAME.fullmatch(name) for name in head.headers):
+        raise unreadable("a header has a name that none has")
+    remove = tuple([name for name, values in head.headers.items() if not _goes_on(name, values)])
+    kind = head.header("content-type")
+    sound = _SOUND_EVENTS if streamed else _SOUND_JSON
+    if kind is not None and sound.fullmatch(kind) is not None:
+        failed = head.status >= ERROR_STATUS_MIN and not streamed
+        # An error is always JSON here, which Triton labels ``text/plain`` now and then.
+        if not failed or kind.lower().startswith(JSON_TYPE):
+            return HeaderEdits(remove=remove)
+    elif kind is None and "content-type" not in head.headers and head.header("content-length") == "0":
+        return HeaderEdits(remove=remove)
+    return HeaderEdits(remove=remove, set=(("content-type", EVENTS_TYPE if streamed else JSON_TYPE),))
+
+
+def _goes_on(name: str, values: tuple[str, ...]) -> bool:
+    sound = _ANSWER_HEADERS.get(name)
+    return sound is not None and len(values) == 1 and sound.fullmatch(values[0]) is not None
 
 
 def request_id_of(head: RequestHead) -> str:

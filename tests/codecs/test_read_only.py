@@ -96,7 +96,8 @@ def test_a_body_and_a_query_are_refused():
 @pytest.mark.parametrize("body", [b"", b'{"name":"triton"}'])
 def test_a_good_answer_passes_as_it_is(body):
     edits, frame, written = answered(200, body)
-    assert (edits.set, frame.final, frame.error, frame.deltas, written) == ((), True, False, (), body)
+    assert (edits.set, edits.remove) == ((("content-type", "application/json"),), ())
+    assert (frame.final, frame.error, frame.deltas, written) == (True, False, (), body)
 
 
 @pytest.mark.parametrize(

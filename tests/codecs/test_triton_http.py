@@ -74,6 +74,83 @@ def test_credentials_and_accept_encoding_never_reach_the_model_server():
     assert {"accept-encoding", "authorization", "x-api-key", "cookie", "proxy-authorization"} <= removed
 
 
+JSON_SET = (("content-type", "application/json"),)
+EVENTS_SET = (("content-type", "text/event-stream"),)
+
+
+@pytest.mark.parametrize(
+    ("kind", "streamed", "status", "expected"),
+    [
+        ("application/json", False, 200, ()),
+        ("application/json; charset=utf-8", False, 200, ()),
+        ("text/plain", False, 200, ()),
+        ("text/plain", False, 400, JSON_SET),
+        ("application/json", False, 400, ()),
+        ("text/html", False, 200, JSON_SET),
+        ("text/event-stream", False, 200, JSON_SET),
+        ("application/json; charset=utf-7; x=219-09-9999", False, 200, JSON_SET),
+        ("text/event-stream", True, 200, ()),
+        ("text/event-stream;charset=UTF-8", True, 200, ()),
+        ("text/event-stream; charset=utf-7", True, 200, EVENTS_SET),
+        ("text/event-stream; x=219-09-9999", True, 400, EVENTS_SET),
+        (None, False, 200, JSON_SET),
+    ],
+)
+def test_the_kind_of_an_answer_is_the_one_it_was_read_as(kind, streamed, status, expected):
+    headers = {} if kind is None else {"content-type": (kind,)}
+    edits = http.answer_head_edits(ResponseHead(status=status, headers=headers), streamed=streamed)
+    assert (edits.set, edits.remove) == (expected, ())
+
+
+def test_an_empty_answer_has_no_kind():
+    empty = ResponseHead(status=200, headers={"content-length": ("0",)})
+    assert http.answer_head_edits(empty, streamed=False).set == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "goes_on"),
+    [
+        ("content-length", ("20",), True),
+        ("transfer-encoding", ("chunked",), True),
+        ("cache-control", ("no-cache",), True),
+        ("cache-control", ("private, x=jane",), False),
+        ("retry-after", ("7",), True),
+        ("retry-after", ("7", "8"), False),
+        ("retry-after", ("4111111111111111",), False),
+        ("x-envoy-upstream-service-time", ("12",), True),
+        ("x-envoy-upstream-service-time", ("jane",), False),
+        *(
+            (name, ("219-09-9999",), False)
+            for name in [
+                "x-leak",
+                "set-cookie",
+                "location",
+                "link",
+                "server",
+                "date",
+                "etag",
+                "x-request-id",
+                "content-disposition",
+                "access-control-allow-origin",
+                "nv-status",
+                "x-envoy-decorator-operation",
+            ]
+        ),
+    ],
+)
+@pytest.mark.parametrize("streamed", [True, False])
+def test_only_headers_of_a_closed_list_go_on(name, values, goes_on, streamed):
+    edits = http.answer_head_edits(ResponseHead(status=200, headers={name: values}), streamed=streamed)
+    assert edits.remove == (() if goes_on else (name,))
+
+
+@pytest.mark.parametrize("name", ["", "x.y", "x!y", "X"])
+def test_a_header_that_could_not_be_taken_out_makes_the_answer_unreadable(name):
+    with pytest.raises(PeerError) as caught:
+        http.answer_head_edits(ResponseHead(status=200, headers={name: ("x",)}), streamed=False)
+    assert (caught.value.reason, caught.value.status) == (Reason.UPSTREAM_UNREADABLE, 502)
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
