@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from extproc.domain.errors import PeerError
-from extproc.domain.segment import Origin, Params, Role, Segment
+from extproc.domain.segment import Origin, ParamPlace, Params, Role, Segment
 from extproc.domain.verdict import Reason
 from extproc.wire.json_leaves import leaves_of
 from extproc.wire.strict_json import (
@@ -146,6 +146,7 @@ class _Reading:
         self._segments: list[Segment] = []
         self._places: list[Place] = []
         self._sampling: dict[str, str | int | float | bool] = {}
+        self._sampling_places: dict[str, ParamPlace] = {}
         self._outer_max: int | None = None
         self._inner_max: int | None = None
 
@@ -160,6 +161,7 @@ class _Reading:
             self._parameters = member.value
             for nested in member.value.members.values():
                 self._take(nested)
+            self._stand_in(ParamPlace.PARAMETERS, member.value)
         if TEXT_INPUT not in self._fields:
             raise PeerError(Reason.BODY_INVALID, "text_input is missing")
         if self._inner is not None:
@@ -178,6 +180,7 @@ class _Reading:
             max_output_tokens=max_tokens,
             choices_count=choices_count,
             sampling=MappingProxyType(self._sampling),
+            sampling_places=MappingProxyType(self._sampling_places),
         )
         return GenerateRequest(
             body=self._body,
@@ -258,6 +261,7 @@ class _Reading:
 
     def _read_inner(self, inner: Inner) -> None:
         self._located_in, self._prefix = inner.document, f"{SAMPLING}: "
+        self._stand_in(ParamPlace.SAMPLING_PARAMETERS, inner.root)
         for name, member in inner.root.members.items():
             self._name_of(member)
             if name == MAX_TOKENS:
@@ -289,6 +293,10 @@ class _Reading:
                 return self._located_in[start:end].decode()
             case never:
                 assert_never(never)
+
+    def _stand_in(self, place: ParamPlace, holder: Object) -> None:
+        """No name stands twice, so that each has one place."""
+        self._sampling_places.update(dict.fromkeys(holder.members, place))
 
     # --- common ----------------------------------------------------------------------------------
 

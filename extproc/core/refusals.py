@@ -48,6 +48,8 @@ UPSTREAM_UNREADABLE = Refusal(
 INTERNAL = Refusal(
     reason=Reason.INTERNAL, status=500, message="the request could not be judged and was refused"
 )
+# What Envoy answers to a request that it will not route; its other answers are not the caller's to mend.
+_CALLERS_FAULT = frozenset({400, 403, 404, 405, 414, 426, 431})
 ANSWER_BLOCKED_MESSAGE = "the answer was withheld by policy"
 OUTPUT_TOO_LONG_MESSAGE = "the answer is longer than was reserved for it and was cut"
 
@@ -76,7 +78,12 @@ def upstream_local_reply(status: int) -> Refusal:
     return Refusal(
         reason=Reason.UPSTREAM_ERROR,
         status=status if status >= 400 else 502,  # noqa: PLR2004 - HTTP's first error status.
-        message="the gateway ended the request before it was judged",
+        message=(
+            "the gateway refused the request before it reached the filter's guards: "
+            "check the path and headers"
+            if status in _CALLERS_FAULT
+            else "the gateway ended the request before it reached the filter's guards"
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import StrEnum, auto
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,13 +64,22 @@ class SegmentEdit:
     replacement: str
 
 
+class ParamPlace(StrEnum):
+    """The part of a request in which a sampling field stands."""
+
+    BODY = "the body"
+    PARAMETERS = auto()
+    SAMPLING_PARAMETERS = auto()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Params:
     """What the caller asked of the model.
 
     ``max_output_tokens`` is None where the caller set no limit. ``choices_count`` is n x best_of x
     beam width: by how much the answer's cost multiplies. ``sampling`` holds every other sampling
-    field by the name it has on the wire.
+    field by the name it has on the wire; ``sampling_places`` says where those stand that are not at the
+    top of the body.
     """
 
     model: str
@@ -78,6 +87,7 @@ class Params:
     max_output_tokens: int | None = None
     choices_count: int = 1
     sampling: Mapping[str, str | int | float | bool] = field(default_factory=lambda: MappingProxyType({}))
+    sampling_places: Mapping[str, ParamPlace] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class Usage(NamedTuple):

@@ -22,7 +22,7 @@ from extproc.domain.ports import (
     RuleWatch,
     Verdict,
 )
-from extproc.domain.segment import Operation, Params
+from extproc.domain.segment import Operation, ParamPlace, Params
 from extproc.domain.verdict import Action, Reason, Stage
 from extproc.guards._binding import bound_to
 
@@ -57,6 +57,8 @@ class Range:
         return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
 
 
+# More names than the built-in list has make no message.
+_LISTED_MAX: Final = 32
 _ANY: Final = Range()
 SAMPLING_ALLOWED: Final[Mapping[str, Range]] = MappingProxyType(
     {
@@ -225,10 +227,17 @@ class Schema:
             allowed = self.settings.sampling.get(name)
             if allowed is None:
                 named = name in _REFUSED_BY_NAME or name in SAMPLING_ALLOWED
-                return f"the parameter {name} is not allowed" if named else "a parameter is not allowed"
+                place = params.sampling_places.get(name, ParamPlace.BODY)
+                return f"the parameter {name} is not allowed" if named else self._unnamed_fault(place)
             if not allowed.holds(value):
                 return f"the parameter {name} is out of bounds{_ends(allowed)}"
         return None
+
+    def _unnamed_fault(self, place: ParamPlace) -> str:
+        """What the policy allows, in place of a name that may be a caller's own text."""
+        allowed = sorted(self.settings.sampling)
+        shown = [*allowed[:_LISTED_MAX], *(["others"] if len(allowed) > _LISTED_MAX else [])]
+        return f"a parameter in {place} is not allowed; allowed are: {', '.join(shown) or 'none'}"
 
 
 def _ends(allowed: Range) -> str:

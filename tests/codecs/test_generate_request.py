@@ -52,6 +52,13 @@ def test_the_prompt_is_found_wherever_triton_finds_it(body):
     assert (segment.role, segment.origin) == (Role.USER, Origin.DIRECT)
 
 
+def test_a_sampling_field_has_the_place_in_which_it_stands():
+    one = read({"text_input": "hi", "top_p": 1, "parameters": {"seed": 1}}).params
+    assert (set(one.sampling), one.sampling_places) == ({"top_p", "seed"}, {"seed": "parameters"})
+    other = read(with_sampling({"seed": 1})).params
+    assert other.sampling_places == {"seed": "sampling_parameters"}
+
+
 def test_every_string_that_the_codec_does_not_know_is_a_segment():
     body = {
         "system": "a",

@@ -52,6 +52,16 @@ def test_a_local_reply_of_the_gateway_never_becomes_a_success():
     assert upstream_local_reply(200).status == 502
 
 
+def test_a_local_reply_says_what_to_check_only_where_the_caller_can_mend_it():
+    said = {status: upstream_local_reply(status).message for status in (400, 403, 408, 500)}
+    assert [message.partition("guards")[2] for message in said.values()] == [
+        ": check the path and headers",
+        ": check the path and headers",
+        "",
+        "",
+    ]
+
+
 def test_a_bug_report_says_where_and_never_what():
     def fails():
         raise ValueError("hunter2")

@@ -185,7 +185,7 @@ BODIES = {
         b'{"text_input": "WORD", "return_logprobs": true}', "body_invalid", "return_logprobs is not allowed"
     ),
     "an unknown parameter": Wrong(
-        b'{"text_input": "a", "WORD": 5}', "parameter_not_allowed", "a parameter is not allowed"
+        b'{"text_input": "a", "WORD": 5}', "parameter_not_allowed", "a parameter in the body is not allowed"
     ),
     "too hot": Wrong(
         b'{"text_input": "WORD", "temperature": 9}',
@@ -436,7 +436,9 @@ def test_what_envoy_will_not_route_is_refused(name: str, gateway: Gateway, stand
     seen = send(gateway, method, target, body, *fields)
 
     assert (seen.status, seen.headers["content-type"]) == (status, "application/json")
-    assert seen.error == "the gateway ended the request before it was judged"
+    assert seen.error == (
+        "the gateway refused the request before it reached the filter's guards: check the path and headers"
+    )
     assert noted(stand_in, "received", word) == []
 
 

@@ -5,6 +5,7 @@ from exchanges import exchange, guard_env, read_only
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extproc.domain.segment import ParamPlace
 from extproc.domain.verdict import Action, Reason
 from extproc.guards import schema
 from extproc.guards.schema import SAMPLING_ALLOWED, Range, Settings
@@ -144,9 +145,22 @@ def test_an_unknown_parameter_is_refused_and_a_callers_own_name_never_repeated(n
     verdict = sampled(**{name: 1})
     assert verdict.reason is Reason.PARAMETER_NOT_ALLOWED
     named = name in schema._REFUSED_BY_NAME
-    assert (
-        verdict.message == f"the parameter {name} is not allowed" if named else "a parameter is not allowed"
-    )
+    allowed = ", ".join(sorted(SAMPLING_ALLOWED))
+    unnamed = f"a parameter in the body is not allowed; allowed are: {allowed}"
+    assert verdict.message == (f"the parameter {name} is not allowed" if named else unnamed)
+
+
+@pytest.mark.parametrize("place", ParamPlace)
+def test_an_unknown_parameter_is_refused_with_its_place_and_what_the_policy_allows(place):
+    asked = exchange("hi", sampling={"made_up": 1}, sampling_places={"made_up": place})
+    verdict = judge(asked, sampling={"b": Range(), "a": Range()})
+    assert verdict.message == f"a parameter in {place} is not allowed; allowed are: a, b"
+    assert judge(asked, sampling={}).message == f"a parameter in {place} is not allowed; allowed are: none"
+
+
+def test_a_long_list_of_allowed_parameters_is_cut():
+    verdict = sampled({"sampling": {f"p{number:02}": Range() for number in range(40)}}, made_up=1)
+    assert verdict.message.endswith("p30, p31, others")
 
 
 def test_a_range_that_holds_nothing_is_refused():

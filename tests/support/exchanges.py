@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from extproc.domain.head import RequestHead
 from extproc.domain.identity import Principal
 from extproc.domain.ports import ExchangeView, GuardEnv, RequestMessage, RuleWatch
-from extproc.domain.segment import Operation, Origin, Params, Role, Segment
+from extproc.domain.segment import Operation, Origin, ParamPlace, Params, Role, Segment
 from extproc.domain.verdict import Finding
 
 PRINCIPAL = Principal(tenant="acme", key_id="acme-1")
@@ -50,6 +50,7 @@ def exchange(
     max_output_tokens: int | None = None,
     choices_count: int = 1,
     sampling: Mapping[str, str | int | float | bool] | None = None,
+    sampling_places: Mapping[str, ParamPlace] | None = None,
 ) -> ExchangeView:
     """An exchange that was identified and read."""
     return ExchangeView(
@@ -65,6 +66,7 @@ def exchange(
                 max_output_tokens=max_output_tokens,
                 choices_count=choices_count,
                 sampling=sampling or {},
+                sampling_places=sampling_places or {},
             ),
             segments=tuple(
                 segment(one, index) if isinstance(one, str) else one for index, one in enumerate(segments)
