@@ -1,8 +1,9 @@
 """The answer of Triton's generate extension: SSE events or one JSON body, their texts and token counts.
 
-Every string of an event is output text and is scanned, each output in a channel of its own; only what the
-codec knows to be technical is not: the model's own name, its version, a finish reason. Success is never
-inferred from the status: Triton reports errors in events and bodies of a 200 too.
+Every string of an event is output text and is scanned, each output in a channel of its own; so are names of
+outputs, and numbers too long to be quantities. Only what the codec knows to be technical is not: the
+model's own name, its version, a finish reason. Success is never inferred from the status: Triton reports
+errors in events and bodies of a 200 too.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from extproc.domain.ports import ResponseFrame
 from extproc.domain.segment import Channel, Delta, Usage
 from extproc.domain.verdict import Reason
 from extproc.wire.buffers import BoundedBody
+from extproc.wire.json_leaves import key_text, number_text
 from extproc.wire.splice import Splice, encode_string, remove_members, splice
 from extproc.wire.sse import SseReader
 from extproc.wire.strict_json import Array, Constant, Number, Object, Text, parse
@@ -25,17 +27,36 @@ if TYPE_CHECKING:
 
     from extproc.domain.limits import Limits
     from extproc.wire.sse import SseFrame
-    from extproc.wire.strict_json import Value
+    from extproc.wire.strict_json import Member, Value
 
 TEXT_OUTPUT = "text_output"
 ERROR = "error"
 INPUT_COUNT, OUTPUT_COUNT = "num_input_tokens", "num_output_tokens"
+_COUNTS = frozenset({INPUT_COUNT, OUTPUT_COUNT})
 # Token by token the answer's text again, where no scanner could follow an entity: never passed on.
 _DROPPED = frozenset({"logprobs", "prompt_logprobs", "top_logprobs"})
 _FINISH_REASONS = frozenset({"None", "stop", "length", "abort", "error", "tool_calls"})
-_VERSION = re.compile(r"[0-9]{1,18}")
+_VERSION = re.compile(r"[0-9]{1,10}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_KNOWN_NAMES = frozenset(
+    {
+        *("id", "model_name", "model_version", "finish_reason", "cumulative_logprob", "stop_reason"),
+        *(
+            "sequence_id",
+            "sequence_start",
+            "sequence_end",
+            "sequence_length",
+            "context_logits",
+            "generation_logits",
+        ),
+        *("cum_log_probs", "output_log_probs", "batch_index", "sequence_index"),
+        *(TEXT_OUTPUT, ERROR, INPUT_COUNT, OUTPUT_COUNT, *_DROPPED),
+    }
+)
 # Any other output's place: its name is not of a closed vocabulary. The channel's choice tells them apart.
 OTHER_OUTPUT = "output.*"
+# A text that is whole where it stands: a name, a long number.
+ONCE = "output.once"
 
 
 class Located(NamedTuple):
@@ -50,6 +71,25 @@ class Located(NamedTuple):
     root: Object
     texts: tuple[Text, ...]
     hidden: bool
+
+
+class _Parts(NamedTuple):
+    """The texts of a frame with their deltas, and the channels of those that are whole where they stand."""
+
+    texts: list[Text]
+    deltas: list[Delta]
+    once: list[Channel]
+
+    def add(self, channel: Channel, text: Text) -> None:
+        """A piece of a channel's text."""
+        self.texts.append(text)
+        self.deltas.append(Delta(channel, text.value))
+
+    def whole(self, text: Text) -> None:
+        """A text that is not continued."""
+        channel = Channel(len(self.once), ONCE)
+        self.once.append(channel)
+        self.add(channel, text)
 
 
 class AnswerReader:
@@ -170,30 +210,47 @@ class AnswerReader:
             document = http.error_document(http.WITHHELD)
             root = self._parse(document)
             raw, span = (document, (0, len(document))) if final else (b"", None)
-        texts: list[Text] = []
-        deltas: list[Delta] = []
+        parts = _Parts([], [], [])
         hidden = False
         for name, member in root.members.items():
-            value = member.value
             if name in self._hidden:
                 hidden = True
-            elif isinstance(value, Text):
-                if not self._is_technical(name, value.value):
-                    texts.append(value)
-                    deltas.append(Delta(self._channel(name, 0), value.value))
-            elif not isinstance(value, (Number, Constant)):
-                for position, text in enumerate(_texts_of(value)):
-                    if not self._is_technical(name, text.value):
-                        texts.append(text)
-                        deltas.append(Delta(self._channel(name, position), text.value))
+            else:
+                self._member(document, member, parts)
         return ResponseFrame(
             key=0,
-            deltas=tuple(deltas),
-            token=Located(raw, span, document, root, tuple(texts), hidden),
+            deltas=tuple(parts.deltas),
+            token=Located(raw, span, document, root, tuple(parts.texts), hidden),
             usage=self._usage(root),
+            ended=tuple(parts.once),
             final=final,
             error=error is not None or self._status >= http.ERROR_STATUS_MIN,
         )
+
+    def _member(self, document: bytes, member: Member, parts: _Parts) -> None:
+        name, value = member.name, member.value
+        if name not in _KNOWN_NAMES:
+            if _NAME.fullmatch(name) is None:
+                raise http.unreadable("an output has a name that none has")
+            parts.whole(key_text(document, member))
+        if isinstance(value, Text):
+            if not self._is_technical(name, value.value):
+                parts.add(self._channel(name, 0), value)
+        elif not isinstance(value, Constant) and name not in _COUNTS:
+            self._tensor(document, name, value, parts)
+
+    def _tensor(self, document: bytes, name: str, value: Value, parts: _Parts) -> None:
+        """An output of several elements, or of one number."""
+        position = 0
+        for leaf in _leaves(value):
+            if isinstance(leaf, Text):
+                if not self._is_technical(name, leaf.value):
+                    parts.add(self._channel(name, position), leaf)
+                position += 1
+            elif name == TEXT_OUTPUT:
+                raise http.unreadable("its text is a number")
+            elif (written := number_text(document, leaf, limits=self._limits)) is not None:
+                parts.whole(written)
 
     def _parse(self, document: bytes) -> Object:
         try:
@@ -265,19 +322,19 @@ def _is_comment(frame: SseFrame) -> bool:
     return frame.data is None and not any(name for name, _ in frame.fields) and frame.complete
 
 
-def _texts_of(value: Value) -> Iterator[Text]:
-    """The strings of an output that is a tensor of several elements."""
+def _leaves(value: Value) -> Iterator[Text | Number]:
+    """The strings and numbers of an output."""
     pending = [value]
     while pending:
         match pending.pop():
-            case Text() as text:
-                yield text
+            case Text() | Number() as leaf:
+                yield leaf
             case Array(items=items):
                 pending.extend(reversed(items))
-            case Number() | Constant():
+            case Constant():
                 pass
             case Object():
-                # Triton flattens tensors; an object's keys would be text that nobody scans.
+                # Triton flattens tensors: none is an object.
                 raise http.unreadable("an output is an object")
             case never:
                 assert_never(never)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # A model's name is a directory's name; it begins with no dot and is bounded.
 MODEL_PATH = (
-    r"/v2/models/(?P<model>[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127})(?:/versions/(?P<version>[0-9]{1,18}))?"
+    r"/v2/models/(?P<model>[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127})(?:/versions/(?P<version>[0-9]{1,10}))?"
 )
 # Names that Triton's own routes use where a model's name would stand.
 RESERVED_MODELS = frozenset({"stats"})

@@ -65,8 +65,8 @@ def test_every_string_but_the_technical_ones_is_a_delta_of_its_own_channel():
         "finish_reason": ["stop", "None"],
         "text_output": ["a", "b"],
         "stop_reason": "c",
-        "scores": [0.5, None, True],
-        "words": ["d", ["e"]],
+        "cum_log_probs": [0.5, None, True],
+        "sequence_id": ["d", ["e"]],
     }
     assert one(reader(), event(members)).deltas == (
         Delta(Channel(0, "text_output"), "a"),
@@ -91,9 +91,56 @@ def test_a_technical_member_with_any_other_value_is_scanned(members):
     assert len(one(reader(), event(members)).deltas) == 1
 
 
+def test_names_that_nobody_knows_and_long_numbers_are_texts_of_their_own():
+    members = {"hf_secret": 4111111111111111, "scores": [0.4111111111111111, 7], "text_output": "a"}
+    answer = reader()
+    frame = one(answer, event({**members, "model_version": 4111111111111111}))
+    assert frame.deltas == (
+        Delta(Channel(0, "output.once"), "hf_secret"),
+        Delta(Channel(1, "output.once"), "4111111111111111"),
+        Delta(Channel(2, "output.once"), "scores"),
+        Delta(Channel(3, "output.once"), "0.4111111111111111"),
+        Delta(Channel(0, "text_output"), "a"),
+        Delta(Channel(4, "output.once"), "4111111111111111"),
+    )
+    assert frame.ended == tuple(Channel(at, "output.once") for at in range(5))
+    written = answer.write(frame, ("[N]", "[X]", "scores", "[Y]", "a", "[Z]"))
+    assert json.loads(written.removeprefix(b"data: ")) == {
+        "[N]": "[X]",
+        "scores": ["[Y]", 7],
+        "text_output": "a",
+        "model_version": "[Z]",
+    }
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"jane@example.com": 1},
+        {"219-09-9999": 1},
+        {"a b": 1},
+        {"": 1},
+        {"a" * 65: 1},
+        {"é": 1},
+        {"text_output": 4111111111111111},
+        {"text_output": 41},
+        {"text_output": ["a", 41]},
+        {"text_output": [[4.5]]},
+    ],
+)
+def test_a_name_that_none_has_and_a_text_that_is_a_number_make_the_answer_unreadable(members):
+    refusal_of(reader(), event({"text_output": "x", **members}))
+
+
+def test_a_version_is_short_or_text():
+    assert texts_of(one(reader(), event({"model_version": "1700000000"}))) == ()
+    assert texts_of(one(reader(), event({"model_version": "4111111111111111"}))) == ("4111111111111111",)
+
+
 def test_channels_stay_the_same_over_events():
     answer = reader()
-    stream = event({"x": "a", "text_output": "b"}) + event({"text_output": "c", "x": "d", "y": "e"})
+    stream = event({"stop_reason": "a", "text_output": "b"})
+    stream += event({"text_output": "c", "stop_reason": "d", "sequence_id": "e"})
     frames = answer.read(stream, eof=True)
     assert [[delta.channel for delta in frame.deltas] for frame in frames] == [
         [Channel(0, "output.*"), Channel(0, "text_output")],
@@ -153,9 +200,9 @@ def test_log_probabilities_are_dropped():
 @given(st.lists(TEXTS, max_size=3), TEXTS)
 def test_new_texts_stand_where_the_old_ones_stood(outputs, replacement):
     answer = reader()
-    frame = one(answer, event({**NAMES, "text_output": outputs, "seen": True}))
+    frame = one(answer, event({**NAMES, "text_output": outputs, "sequence_end": True}))
     written = answer.write(frame, (replacement,) * len(outputs))
-    expected = {**NAMES, "text_output": [replacement] * len(outputs), "seen": True}
+    expected = {**NAMES, "text_output": [replacement] * len(outputs), "sequence_end": True}
     assert written.endswith(b"\n\n")
     assert json.loads(written.removeprefix(b"data: ")) == expected
 
