@@ -1,12 +1,18 @@
 """The joint between policy files, guards and rules."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redaction_texts import documents
 
 from extproc import policies
 from extproc.domain.errors import PolicyError
+from extproc.domain.ports import RuleWatch
+from extproc.edge.sealing import new_keys
 from extproc.redaction.packs import default_automaton
 
 PEPPER = b"p" * 32
+REDACTOR = policies.new_redactor(PEPPER)
 TEXT = b"version: 1\ntenants: {a: {policy: p}}\nroutes: {r: {}}\npolicies: {p: {}}\n"
 
 
@@ -24,6 +30,45 @@ def test_what_checks_a_policy_shares_no_automaton_with_what_scans():
     checking = policies._vocabulary().check.__self__
     assert checking._automaton is not default_automaton()
     assert policies.new_redactor(PEPPER)._automaton is default_automaton()
+
+
+@pytest.mark.parametrize("keep", ["redacted", f"sealed, reviewer_key: {new_keys()[1]}"])
+def test_bodies_need_a_folder(keep):
+    text = TEXT.replace(b"{p: {}}", b"{p: {bodies: {keep: %s}}}" % keep.encode())
+    load = policies.loader("policy.yaml", REDACTOR, PEPPER)
+    with pytest.raises(PolicyError, match=r"^policy\.yaml:4: policies\.p\.bodies\.keep: .*--bodies DIR"):
+        load(text)
+    kept = policies.loader("policy.yaml", REDACTOR, PEPPER, keeps_bodies=True)(text)
+    assert set(kept.on(("r",)).bodies) == {"a"}
+
+
+def test_a_key_that_cannot_be_sealed_to_is_a_fault(tmp_path):
+    path = tmp_path / "policy.yaml"
+    bodies = b"{p: {bodies: {keep: sealed, reviewer_key: hgpub_%s}}}" % (b"0" * 64)
+    path.write_bytes(TEXT.replace(b"{p: {}}", bodies))
+    with pytest.raises(PolicyError, match=r"bodies\.reviewer_key: is a key that nothing can be sealed to"):
+        policies.check_policy(path)
+
+
+# No deadline: the first text builds the automaton's states.
+@settings(deadline=None)
+@given(documents)
+def test_what_is_kept_redacted_holds_nothing_that_redaction_finds(text):
+    kept = policies.redact_all(REDACTOR, text)
+    watches = [RuleWatch(pack=pack, entity_types=frozenset()) for pack in ("pii", "secrets")]
+    # What is found once more is what a rule had put there: nothing of it changes.
+    assert REDACTOR(watches).feed(kept, eof=True).released == kept
+    first = REDACTOR(watches).feed(text, eof=True)
+    assert kept == text or first.findings
+    assert kept or not text
+
+
+@given(documents, st.sampled_from(["ann@example.org", "4111 1111 1111 1111", "AK" + "IA" + "Q" * 16]))
+@settings(deadline=None)
+def test_a_value_among_spaces_is_never_kept(text, value):
+    assert value not in policies.redact_all(
+        REDACTOR, f"{text}\n {value} \n{text}".replace(value, f" {value} ")
+    )
 
 
 def test_the_hash_operators_key_is_not_the_peppers_own():

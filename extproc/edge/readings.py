@@ -101,7 +101,7 @@ class ReadingsCollector(Collector):
 def _body_metrics(counts: BodyCounts) -> Iterator[Metric]:
     yield _counter("headgate_bodies_kept", "Exchanges whose text was kept.", counts.kept)
     yield _counter("headgate_bodies_lost", "Exchanges whose text could not be kept.", counts.lost)
-    yield _counter("headgate_bodies_expired", "Kept texts deleted at the end of their lifetime.", counts.expired)
+    yield _counter("headgate_bodies_expired", "Kept texts whose lifetime ended.", counts.expired)
     yield _gauge("headgate_bodies_disk_bytes", "What kept texts have on the disk.", counts.disk_bytes)
 
 

@@ -174,9 +174,12 @@ def _policy_fault(policy: str, place: Place, file: PolicyFile, document: Documen
 
 
 def _bodies_faults(file: PolicyFile, document: Document) -> Iterator[Fault]:
-    """Sealing without a key, and a key without sealing: whoever wrote one means that text is sealed."""
+    """Sealing without a key, a key without sealing, and keeping of nothing."""
     for policy, bodies in file.bodies.items():
         place: Place = ("policies", policy, "bodies")
+        if not bodies.actions:
+            what = "is empty, so that nothing would be kept"
+            yield fault_at(document, (*place, "actions"), what, "write `keep: never` for that")
         if bodies.keep is Keep.SEALED and not bodies.reviewer_key:
             what = "is sealed, but there is no key to seal to"
             instead = "add `reviewer_key: …` with what `headgate bodies new-key` prints"

@@ -86,9 +86,7 @@ class BodiesEntry(_Strict):
     """What a policy keeps of prompts and answers; ``reviewer_key`` is empty where it was left out."""
 
     keep: Keep = Keep.NEVER
-    actions: tuple[Literal["allow", "redact", "block"], ...] = Field(
-        default=("redact", "block"), min_length=1, max_length=3
-    )
+    actions: tuple[Literal["allow", "redact", "block"], ...] = ("redact", "block")
     reviewer_key: Annotated[str, StringConstraints(pattern=REVIEWER_KEY_PATTERN)] = Field(
         default="", json_schema_extra=_without_default, description=_REVIEWER_KEY
     )

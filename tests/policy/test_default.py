@@ -7,9 +7,11 @@ from string import Template
 import pytest
 import yaml
 
+from extproc.domain.bodies import Keep
 from extproc.domain.verdict import Mode, OnError
 from extproc.guards import guard_specs
 from extproc.policy.loading import _canonical
+from extproc.policy.model import BodiesEntry
 
 DEFAULT = (files("extproc.policy") / "default.yaml").read_text(encoding="utf-8")
 DEMO = (files("extproc.demo") / "policy.yaml").read_text(encoding="utf-8")
@@ -35,6 +37,13 @@ def test_what_is_written_out_is_what_runs_when_it_is_left_out(policies):
     for name, section in sections.items():
         assert (section.mode, section.on_error) == (Mode.ENFORCE, OnError.BLOCK)
         assert _canonical(section.settings) == _canonical(SPECS[name].settings())
+
+
+def test_nothing_is_kept_until_an_operator_says_so(policies):
+    bodies = policies.parse(DEFAULT).file.bodies["default"]
+    assert bodies == BodiesEntry()
+    assert bodies.keep is Keep.NEVER
+    assert set(WRITTEN["policies"]["default"]["bodies"]) == set(BodiesEntry.model_fields) - {"reviewer_key"}
 
 
 def test_nobody_may_call_and_nothing_may_be_asked_until_an_operator_says_so(policies):

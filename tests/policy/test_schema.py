@@ -27,6 +27,7 @@ GOOD = {
     "rules": "policies: {a: {guards: {pii: {entity_types: [US_SSN], operators: {US_SSN: 'mask:4'}}}}}",
     "sampling": "policies: {a: {guards: {schema: {sampling: {temperature: {max: 1}, seed: {}}}}}}",
     "modes": "policies: {a: {guards: {injection: {mode: off, on_error: allow, threshold: 1}}}}",
+    "bodies": f"policies: {{a: {{bodies: {{keep: sealed, reviewer_key: hgpub_{HASH}}}}}}}",
     "limits": "policies: {a: {guards: {budget: {limits: [{window: day, tokens: 5}], lease_ms: 200000}}}}",
 }
 BAD = {
@@ -49,6 +50,9 @@ BAD = {
     "routes that are none": "routes: {}\npolicies: {a: {}}",
     "a route with an empty policy": "routes: {r: {policy: ''}}\npolicies: {a: {}}",
     "a route that is a word": "routes: {r: a}\npolicies: {a: {}}",
+    "a way to keep that is none": "policies: {a: {bodies: {keep: always}}}",
+    "a reviewer's key that is none": "policies: {a: {bodies: {keep: sealed, reviewer_key: hgpub_12}}}",
+    "a truth value as text": "policies: {a: {bodies: {required: 'yes'}}}",
     "a name that is none": "policies: {A Policy: {}}",
 }
 
