@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
     from extproc.policy.model import PolicyModel
     from extproc.policy.tree import Document, Place
@@ -79,17 +80,32 @@ def nearest(name: str, names: Collection[str]) -> str:
 
 def faults_of(error: ValidationError, document: Document, model: PolicyModel) -> list[Fault]:
     """The faults that pydantic found, in the file's own terms."""
+    found = error.errors(include_url=False, include_input=False)
     return [
         _fault(str(one["type"]), one["loc"], one.get("ctx", {}), document, model)
-        for one in error.errors(include_url=False, include_input=False)
+        for one in found
+        if one["type"] != "too_short" or not _has_faulty_items(one["loc"], found)
     ]
+
+
+def places_of(error: ValidationError) -> list[Place]:
+    """Where the faults are that pydantic found."""
+    return [_place_of(one["loc"]) for one in error.errors(include_url=False, include_input=False)]
+
+
+def _has_faulty_items(place: Place, found: Iterable[ErrorDetails]) -> bool:
+    """Whether a list is too short only because pydantic does not count its faulty items."""
+    return any(len(one["loc"]) > len(place) and one["loc"][: len(place)] == place for one in found)
+
+
+def _place_of(place: Place) -> Place:
+    return place[:-1] if place and place[-1] == _KEY_MARK else place
 
 
 def _fault(
     kind: str, place: Place, bounds: Mapping[str, object], document: Document, model: PolicyModel
 ) -> Fault:
-    if place and place[-1] == _KEY_MARK:
-        place = place[:-1]
+    place = _place_of(place)
     match kind:
         case "missing" | "missing_argument":
             what, instead = "is missing", f"add it: `{place[-1]}: …`"

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -16,8 +17,9 @@ from extproc.domain.bodies import Keep
 from extproc.domain.errors import PolicyError
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import RuleWatch
-from extproc.policy.faults import Fault, faults_of, field_of, nearest, policy_error
+from extproc.policy.faults import Fault, faults_of, field_of, nearest, places_of, policy_error
 from extproc.policy.model import policy_model
+from extproc.policy.sound_part import sound_part
 from extproc.policy.tree import TreeError, read_tree
 
 if TYPE_CHECKING:
@@ -120,16 +122,24 @@ def parse_policy(
     try:
         file = model.validate_json(json.dumps(document.tree))
     except ValidationError as error:
-        raise policy_error(source, faults_of(error, document, model)) from None
-    faults = [
+        faults = faults_of(error, document, model)
+        part = sound_part(document.tree, places_of(error))
+        with suppress(ValidationError):
+            faults += _joint_faults(model.validate_json(part), rules, document) if part else []
+        raise policy_error(source, faults) from None
+    if faults := _joint_faults(file, rules, document):
+        raise policy_error(source, faults)
+    return LoadedPolicy(source=source, digest=_digest(file), file=file, document=document)
+
+
+def _joint_faults(file: PolicyFile, rules: RuleVocabulary, document: Document) -> list[Fault]:
+    """What only the whole of a file shows, or another package knows."""
+    return [
         *_tenant_faults(file, document),
         *_route_faults(file, document),
         *_rule_faults(file, rules, document),
         *_bodies_faults(file, document),
     ]
-    if faults:
-        raise policy_error(source, faults)
-    return LoadedPolicy(source=source, digest=_digest(file), file=file, document=document)
 
 
 def _whole_file(what: str, instead: str) -> Fault:
