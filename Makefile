@@ -14,7 +14,7 @@ STAMP := $(VENV)/.headgate-installed
 # Written for people; pip's own settings (an index of your own, say) come from its usual places.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo play test check format types unit e2e lock secrets clean
+.PHONY: help demo play test check format types unit e2e bench lock secrets clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done
@@ -46,6 +46,9 @@ e2e: $(STAMP)
 	@echo '== end-to-end tests: a real Envoy, Triton and Valkey'
 	@$(BIN)/python -m extproc.demo.install
 	@$(BIN)/python -m pytest -q -m 'e2e and not gpu'
+
+bench: $(STAMP) ## Measure the filter beside Envoy alone (BENCH='--write' puts the figures into the README)
+	@$(BIN)/python tests/bench/bench_run.py $(BENCH)
 
 $(STAMP): requirements/dev.lock pyproject.toml requirements/make-env
 	@requirements/make-env $(VENV) requirements/dev.lock
