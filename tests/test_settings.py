@@ -145,6 +145,22 @@ def test_redis_with_a_certificate_authority_and_a_password_from_files():
     assert settings.redis_user == "filter"
 
 
+@pytest.mark.parametrize(
+    "log", ["bodies/verdicts.jsonl", "bodies/deep/verdicts.jsonl", "x/../bodies/v.jsonl"]
+)
+def test_bodies_and_verdicts_are_apart(log):
+    with pytest.raises(
+        SettingsError, match="--bodies: give bodies a folder that the verdict log is not in"
+    ):
+        options(bodies=Path("bodies"), verdict_log=Path(log))
+    assert options(bodies=Path("bodies"), verdict_log=Path("log/verdicts.jsonl")).bodies == Path("bodies")
+
+
+def test_workers_keep_bodies_in_one_folder_each_its_own_part():
+    settings = options(bodies=Path("bodies"), workers=2)
+    assert [(one.bodies, one.worker) for one in settings.each] == [(Path("bodies"), 0), (Path("bodies"), 1)]
+
+
 def test_redis_options_that_contradict_each_other():
     with pytest.raises(SettingsError, match="--redis-ca: only a rediss:// URL"):
         options(redis_ca=Path("ca.pem"))

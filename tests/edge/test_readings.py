@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from extproc.edge.bodies import BodyCounts
 from extproc.edge.policy_source import PolicyStatus
-from extproc.edge.readings import Readings
+from extproc.edge.readings import Readings, _body_metrics
 from extproc.edge.telemetry import Telemetry
 
 
@@ -13,6 +14,19 @@ def samples(telemetry: Telemetry) -> dict[str, list[tuple[dict[str, str], float]
         for sample in family.samples:
             found.setdefault(sample.name, []).append((sample.labels, sample.value))
     return found
+
+
+def test_bodies_are_counted_where_any_may_be_kept():
+    yes = {
+        metric.name: metric.samples[0].value
+        for metric in _body_metrics(BodyCounts(kept=1, lost=2, expired=3, disk_bytes=4))
+    }
+    assert yes == {
+        "headgate_bodies_kept": 1,
+        "headgate_bodies_lost": 2,
+        "headgate_bodies_expired": 3,
+        "headgate_bodies_disk_bytes": 4,
+    }
 
 
 def test_the_state_is_read_at_each_scrape():
