@@ -125,6 +125,8 @@ class AnswerReader:
         # By output name and position; the reverse names the output that a held text belongs to.
         self._channels: dict[tuple[str, int], Channel] = {}
         self._outputs: dict[Channel, tuple[str, int]] = {}
+        # Names of other outputs, as they were written.
+        self._names: dict[str, str] = {}
 
     @property
     def streamed(self) -> bool:
@@ -151,6 +153,9 @@ class AnswerReader:
         located = frame.token
         if not isinstance(located, Located) or len(texts) != len(located.texts):
             raise AssertionError("a frame of another session")
+        for place, text in zip(located.texts, texts, strict=True):
+            if text != place.value and place.value in self._names:
+                self._names[place.value] = text
         edits = [
             Splice(place.start, place.end, encode_string(text))
             for place, text in zip(located.texts, texts, strict=True)
@@ -180,7 +185,7 @@ class AnswerReader:
         members = [b'"model_name":' + encode_string(self._model)]
         if self._version:
             members.append(b'"model_version":' + encode_string(self._version))
-        members.append(encode_string(name) + b":" + value)
+        members.append(encode_string(self._names.get(name, name)) + b":" + value)
         return b"data: {" + b",".join(members) + b"}\n\n"
 
     # --- frames ----------------------------------------------------------------------------------
@@ -292,6 +297,7 @@ class AnswerReader:
                 channel = Channel(position, name)
             else:
                 channel = Channel(len(self._channels), OTHER_OUTPUT)
+                self._names.setdefault(name, name)
             self._channels[name, position] = channel
             self._outputs[channel] = (name, position)
         return channel

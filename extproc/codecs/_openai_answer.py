@@ -21,15 +21,16 @@ from extproc.domain.ports import ResponseFrame
 from extproc.domain.segment import Channel, Delta, Usage
 from extproc.domain.verdict import Reason
 from extproc.wire.buffers import BoundedBody
+from extproc.wire.json_leaves import leaves_of, number_text
 from extproc.wire.splice import Splice, encode_string, splice
 from extproc.wire.sse import SseReader
-from extproc.wire.strict_json import Array, Number, Object, Text, parse, texts_of
+from extproc.wire.strict_json import Array, Constant, Number, Object, Text, parse
 
 if TYPE_CHECKING:
     from extproc.codecs._openai_sites import Site
     from extproc.domain.limits import Limits
     from extproc.wire.sse import SseFrame
-    from extproc.wire.strict_json import Value
+    from extproc.wire.strict_json import Member, Value
 
 _DONE: Final = b"[DONE]"
 _ENVELOPE: Final = ("id", "object", "created", "model", "system_fingerprint")
@@ -124,7 +125,7 @@ class AnswerReader:
             return self._with_text(located, located.span[0], texts[0])
         edits = list(located.edits)
         for place, text in zip(located.places, texts, strict=True):
-            if (written := _rewritten(place, text)) is not None:
+            if (written := self._rewritten(place, text)) is not None:
                 edits.append(Splice(place.text.start, place.text.end, encode_string(written)))
         if not edits and located.span is not None:
             return located.raw
@@ -137,11 +138,20 @@ class AnswerReader:
     def _with_text(self, located: Located, base: int, text: str) -> bytes:
         """The fast path: one text and nothing else to edit. ``base`` is where the document lies."""
         (place,) = located.places
-        written = _rewritten(place, text)
+        written = self._rewritten(place, text)
         if written is None:
             return located.raw
         raw, old = located.raw, place.text
         return raw[: base + old.start] + encode_string(written) + raw[base + old.end :]
+
+    def _rewritten(self, place: Place, text: str) -> str | None:
+        """What must stand in a place so that it says ``text``; None where it does already."""
+        written = text if place.site is None else place.site.spelled(text)
+        if text != place.shown:
+            if place.site is None:
+                self._sites.rename(place.shown, text)
+            return written
+        return None if place.spelled == place.text.value else place.spelled
 
     def write_tail(self, channel: Channel, text: str) -> bytes:
         """An event for text of a channel that was held when the channel or the answer ended."""
@@ -152,13 +162,20 @@ class AnswerReader:
         envelope = [
             document[member.start : member.value.end]
             for member in members
-            if not isinstance(member.value, (Array, Object))
-            and (
-                not isinstance(member.value, Text)
-                or self._message.is_technical(member.name, member.value.value)
-            )
+            if self._says_nothing(document, member)
         ]
         return b"data: " + tail_document(self._sites.of(channel), text, envelope) + b"\n\n"
+
+    def _says_nothing(self, document: bytes, member: Member) -> bool:
+        match member.value:
+            case Text(value=value):
+                return self._message.is_technical(member.name, value)
+            case Number() as number:
+                return number_text(document, number, limits=self._limits) is None
+            case Constant():
+                return True
+            case _:
+                return False
 
     # --- events ----------------------------------------------------------------------------------
 
@@ -244,7 +261,8 @@ class AnswerReader:
         if judged != document:
             document = judged
             raw, span = (document, (0, len(document))) if final else (b"", None)
-        texts = tuple(texts_of(self._parse(document)))
+        leaves = leaves_of(document, self._parse(document), keys=True, limits=self._limits)
+        texts = [leaf for leaf in leaves if leaf.value not in oai.ERROR_KEYS]
         return ResponseFrame(
             key=0,
             deltas=tuple([Delta(Channel(at, oai.ERROR), text.value) for at, text in enumerate(texts)]),
@@ -273,7 +291,7 @@ class AnswerReader:
     ) -> list[ResponseFrame]:
         """The frame of a document, behind those of what channels that it ends had not made out."""
         sites_before = len(self._sites)
-        parts = FrameParts(final=final, watched=self._watched)
+        parts = FrameParts(document, final=final, watched=self._watched)
         usage = self._usage(root)
         hidden = usage is not None and self._hide_usage and self._has_no_choices(root)
         if not hidden:
@@ -337,14 +355,6 @@ class AnswerReader:
             self._counted.input_tokens - before.input_tokens,
             self._counted.output_tokens - before.output_tokens,
         )
-
-
-def _rewritten(place: Place, text: str) -> str | None:
-    """What must stand in a place so that it says ``text``; None where it does already."""
-    written = text if place.site is None else place.site.spelled(text)
-    if text != place.shown:
-        return written
-    return None if place.spelled == place.text.value else place.spelled
 
 
 _COUNTS: Final = ("prompt_tokens", "completion_tokens")

@@ -61,12 +61,13 @@ class Carried(NamedTuple):
 
 
 class FrameParts:
-    """Collects the parts of one frame. With ``final`` every text in it is the last of its site.
+    """Collects the parts of one document's frame. With ``final`` every text in it is the last of its site.
 
     ``watched``: a guard may change the answer's text.
     """
 
-    def __init__(self, *, final: bool, watched: bool) -> None:
+    def __init__(self, document: bytes, *, final: bool, watched: bool) -> None:
+        self.document = document
         self.final = final
         self.watched = watched
         self.deltas: list[Delta] = []

@@ -33,6 +33,8 @@ _ERROR_MEMBERS: Final = frozenset({"message", "type", "param", "code", "object"}
 # What FastAPI repeats of the request beside its finding.
 _REPEATED: Final = frozenset({"input", "ctx", "url"})
 _FINDING_MEMBERS: Final = frozenset({"type", "loc", "msg"}) | _REPEATED
+# Keys of errors that say nothing by themselves.
+ERROR_KEYS: Final = frozenset({ERROR, DETAIL}) | _ERROR_MEMBERS | _FINDING_MEMBERS
 
 
 def error_document(message: str, kind: str, code: str) -> bytes:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _triton_http as http
+from extproc.wire.json_leaves import key_text, number_text
 from extproc.wire.strict_json import Array, Constant, Number, Object, Text
 
 if TYPE_CHECKING:
@@ -33,11 +34,26 @@ _WORDS: Final[Mapping[str, frozenset[str]]] = {
 # Made of letters and digits by servers, never by a model.
 _MADE: Final[Mapping[str, re.Pattern[str]]] = {
     "id": re.compile(
-        r"(?:chatcmpl-|cmpl-)?[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}|chatcmpl-[A-Za-z0-9]{16,40}"
+        r"(?:chatcmpl-|cmpl-)?[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}"
+        r"|chatcmpl-(?![A-Za-z0-9]*[0-9]{10})[A-Za-z0-9]{16,40}"
     ),
-    "system_fingerprint": re.compile(r"fp_[0-9a-f]{6,16}"),
+    "system_fingerprint": re.compile(r"fp_(?![0-9a-f]*[0-9]{10})[0-9a-f]{6,16}"),
 }
-# A key that no model wrote: anything else would be text that nobody scans.
+# Members whose text is streamed or shown: a number there would be digits that nobody scans together.
+_TEXTS: Final = _STREAMING | {"arguments", "name", "text", "transcript"}
+# What answers are made of. Any other key is text too, and must look like one.
+_KNOWN_KEYS: Final = frozenset(
+    {
+        *("id", "object", "created", "model", "system_fingerprint", "service_tier", "choices", "usage"),
+        *("index", "delta", "message", "finish_reason", "stop_reason", "role", "tool_calls"),
+        *("function_call", "function", "type", "audio", "data", "expires_at", "annotations", "metadata"),
+        *("url_citation", "start_index", "end_index", "url", "title", "obfuscation", "matched_stop"),
+        *("prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "cached_tokens"),
+        *("completion_tokens_details", "reasoning_tokens", "audio_tokens", "text_tokens", "image_tokens"),
+        *("accepted_prediction_tokens", "rejected_prediction_tokens"),
+        *(_REPEATS | _TEXTS),
+    }
+)
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _CHOICE_MAX: Final = 1 << 16
 
@@ -150,6 +166,7 @@ class MessageReader:
                 path: Path = ("delta", "audio", "transcript")
                 self._text(parts, choice, path, "audio.transcript", member.value, last=last)
             else:
+                self._key(parts, member)
                 self._leaves(parts, choice, ("delta", "audio", member.name), member.value, whole=True)
 
     # --- any member ------------------------------------------------------------------------------
@@ -157,6 +174,7 @@ class MessageReader:
     def _member(self, parts: FrameParts, choice: int | None, base: Path, member: Member) -> None:
         """A member that has no rule of its own."""
         name, value = member.name, member.value
+        self._key(parts, member)
         if name in _REPEATS:
             parts.repeat(value)
         elif isinstance(value, Text) and self.is_technical(name, value.value):
@@ -181,14 +199,23 @@ class MessageReader:
                 case Array(items=items):
                     pending += [((*path, at), item) for at, item in reversed([*enumerate(items)])]
                 case Object(members=members):
-                    pending += [
-                        ((*path, member.name), member.value) for member in reversed([*members.values()])
-                    ]
+                    for member in reversed([*members.values()]):
+                        self._key(parts, member)
+                        pending.append(((*path, member.name), member.value))
+                case Number():
+                    written = number_text(parts.document, value, limits=self._limits)
+                    if written is not None:
+                        parts.whole(written)
                 case _:
                     pass
-            step = path[-1]
-            if isinstance(step, str) and _KEY.fullmatch(step) is None:
+
+    def _key(self, parts: FrameParts, member: Member) -> None:
+        if member.name not in _KNOWN_KEYS:
+            if _KEY.fullmatch(member.name) is None:
                 raise http.unreadable("a key in it is no name")
+            parts.whole(key_text(parts.document, member))
+        elif member.name in _TEXTS and isinstance(member.value, Number):
+            raise http.unreadable("a text of it is a number")
 
     def _text(  # noqa: PLR0913 - where it stands, and how.
         self,

@@ -79,6 +79,11 @@ class Sites:
         site = self._by_path.get((choice, path))
         return site if site is not None and site.open else None
 
+    def rename(self, key: str, written: str) -> None:
+        """A key was written as another text: a tail must not repeat it."""
+        for site in self._by_channel.values():
+            site.path = tuple([written if step == key else step for step in site.path])
+
     def of(self, channel: Channel) -> Site:
         """The site that a channel stands for."""
         return self._by_channel[channel]

@@ -376,6 +376,17 @@ def test_a_tail_is_an_event_of_its_channel_with_the_models_name():
     ]
 
 
+def test_a_tail_does_not_repeat_a_name_that_was_taken_out():
+    answer = reader()
+    (frame,) = answer.read(event({"hf_secret": "a"}), eof=True)
+    assert b"hf_secret" not in answer.write(frame, ("[X]", ""))
+    channel = frame.deltas[1].channel
+    assert json.loads(answer.write_tail(channel, "a").removeprefix(b"data: ")) == {
+        "model_name": "m",
+        "[X]": "a",
+    }
+
+
 def test_a_tail_of_an_error_is_an_error():
     answer = reader()
     answer.read(event({"error": "a"}), eof=True)

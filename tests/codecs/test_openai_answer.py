@@ -15,6 +15,7 @@ from extproc.domain.segment import Channel, Delta, Usage
 from extproc.domain.verdict import Reason
 
 ID = "cmpl-7560d116-e5a0-11f1-801e-02fc00000001"
+CARD = "4111111111111111"
 DONE = b"data: [DONE]\n\n"
 TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=8)
 
@@ -120,7 +121,7 @@ def unreadable(answer: AnswerReader, stream: bytes) -> PeerError:
             ("output.once", "t"),
         ]),
         ({"role": "078-05-1120"}, [("output.once", "078-05-1120")]),
-        ({"thinking": "a"}, [("output.*", "a")]),
+        ({"thinking": "a"}, [("output.once", "thinking"), ("output.*", "a")]),
         ({"content": [{"type": "text", "text": "a"}]}, [("output.*", "text"), ("output.*", "a")]),
         ({"content": None, "tool_calls": None, "function_call": None}, []),
     ],
@@ -137,8 +138,12 @@ def test_every_text_of_a_delta_has_its_channel(delta, expected):
         {"system_fingerprint": "not one"},
         {"object": "else"},
         {"service_tier": "else"},
-        {"note": "else"},
-        {"note": {"deep": ["else"]}},
+        {"metadata": "else"},
+        {"metadata": {"title": ["else"]}},
+        {"id": "chatcmpl-a4111111111111111"},
+        {"system_fingerprint": "fp_4111111111111111"},
+        {"created": 4111111111111111},
+        {"metadata": {"index": [0.4111111111111111]}},
     ],
 )
 def test_a_technical_member_with_any_other_value_is_scanned(members):
@@ -160,7 +165,7 @@ def test_choices_have_channels_of_their_own():
 
 
 def test_unknown_text_at_one_place_is_one_channel():
-    frames = frames_of(reader(), chunk({"x": "a", "y": "b"}), chunk({"y": "c", "x": "d"}))
+    frames = frames_of(reader(), chunk({"url": "a", "title": "b"}), chunk({"title": "c", "url": "d"}))
     channels = [[delta.channel for delta in frame.deltas] for frame in frames]
     assert channels == [
         [Channel(0, "output.*"), Channel(1, "output.*")],
@@ -209,6 +214,30 @@ def test_a_whole_answer_is_one_final_frame():
     assert changed["stop_reason"] == "6"
 
 
+def test_unknown_keys_and_long_numbers_are_texts_that_are_whole():
+    answer = reader()
+    frame = one(answer, chunk({"hf_secret": {"deep": [4111111111111111, 7]}}))
+    assert deltas(frame) == [("output.once", "hf_secret"), ("output.once", "deep"), ("output.once", CARD)]
+    written = answer.write(frame, ("[A]", "[B]", "[C]"))
+    delta = json.loads(written.removeprefix(b"data: "))["choices"][0]["delta"]
+    assert delta == {"[A]": {"[B]": ["[C]", 7]}}
+
+
+def test_a_tail_does_not_repeat_a_key_that_was_taken_out():
+    answer = reader()
+    frame = one(answer, chunk({"hf_secret": "a"}, created=4111111111111111))
+    answer.write(frame, ("[C]", "[X]", ""))
+    tail = answer.write_tail(frame.deltas[2].channel, "a")
+    assert CARD.encode() not in tail
+    assert json.loads(tail.removeprefix(b"data: "))["choices"][0]["delta"] == {"[X]": "a"}
+
+
+def test_an_errors_keys_and_long_numbers_are_texts_too():
+    body = {"error": {"message": "no", "code": 4111111111111111, "param": {"jane@example.com": 1}}}
+    frame = one(reader(), event(body))
+    assert [text for _, text in deltas(frame)] == ["no", CARD, "jane@example.com"]
+
+
 # --- what must not come out -------------------------------------------------------------------------
 
 
@@ -236,6 +265,11 @@ def test_what_repeats_the_answer_passes_where_nobody_may_change_it():
     [
         chunk({"audio": {"data": "AAAA"}}),
         chunk({"078-05-1120": 1}),
+        chunk({"jane@example.com": 1}),
+        chunk({"metadata": [{"jane@example.com": 1}]}),
+        chunk({"content": 4111}),
+        chunk({"tool_calls": [{"index": 0, "function": {"name": "x", "arguments": 7}}]}),
+        chunk({"audio": {"transcript": 7}}),
         chunk(**{"a key": {}}),
         chunk({"note": {"a key": 1}}),
         chunk({"tool_calls": {"index": 0}}),
