@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 EDGE: Final = 0
 """The class that stands for both ends of the text."""
 
+_BYTES: Final = 256
 _COMPILED_MAX: Final = 16  # rule sets alive at once: the shipped one and those of recent reloads.
 
 
@@ -57,6 +58,7 @@ class Classes(dict[str, int]):
         self.members: list[frozenset[int]] = [frozenset()]
         self.word: list[bool] = [False]
         self.excluded: list[frozenset[Boundary]] = [frozenset()]
+        self._by_code_point = _ByCodePoint(self)
 
     def __missing__(self, char: str) -> int:
         at = bisect_right(self.cuts, ord(char)) - 1
@@ -73,6 +75,27 @@ class Classes(dict[str, int]):
         self[char] = number
         return number
 
+    def of(self, text: str) -> Sequence[int]:
+        """The classes of a text's characters, in order."""
+        coded = text.translate(self._by_code_point)
+        if len(self.members) <= _BYTES:
+            return coded.encode("latin-1")
+        return tuple(map(ord, coded))
+
+
+class _ByCodePoint(dict[int, int]):
+    """The same by code point, as ``str.translate`` asks for it."""
+
+    def __init__(self, classes: Classes) -> None:
+        super().__init__()
+        self._classes = classes
+
+    def __missing__(self, code_point: int) -> int:
+        if len(self) >= LIMITS.char_classes_max:
+            self.clear()
+        number = self[code_point] = self._classes[chr(code_point)]
+        return number
+
 
 class State(dict[int, "State"]):
     """What is left of the rules; maps the class of the next character to the state after it.
@@ -80,13 +103,23 @@ class State(dict[int, "State"]):
     Attributes:
         accepts: Rules that match up to here whatever comes next, in rule order.
         pending: Rules that match up to here if the next character allows it, in rule order.
+        late: Rules that matched up to the character before, since the last one allowed it, in rule order.
         live: Bit set of the rules that can still accept, here through ``pending`` or further on.
+        eventful: Whether something happens here other than that the thread lives on.
+        sole: The rule, where all that happens is that this one accepts, without a validator; else -1.
+        asks: Its number negated, where all that happens is that this one is late, with a validator.
     """
 
-    __slots__ = ("_automaton", "_before", "_positions", "_word", "accepts", "live", "pending")
+    __slots__ = (
+        *("_automaton", "_before", "_positions", "_word"),
+        *("accepts", "asks", "eventful", "late", "live", "pending", "sole"),
+    )
 
-    def __init__(self, automaton: Automaton, positions: frozenset[int], *, word: bool) -> None:
+    def __init__(
+        self, automaton: Automaton, positions: frozenset[int], late: tuple[int, ...], *, word: bool
+    ) -> None:
         super().__init__()
+        self.late = late
         self._automaton = automaton
         self._positions = positions
         self._word = word
@@ -97,6 +130,16 @@ class State(dict[int, "State"]):
         self._before: dict[int, tuple[int, ...]] = {}
         live = {automaton.rule_of[at] for at in positions if automaton.follow[at]}
         self.live = sum(1 << rule for rule in live | set(self.pending))
+        self.eventful = not self.live or bool(self.accepts) or bool(late)
+        self.sole = -1
+        self.asks: int | None = None
+        if self.live and len(self.accepts + late) == 1:
+            (only,) = self.accepts + late
+            validated = automaton.rules[only].validator is not None
+            if self.accepts and not validated:
+                self.sole = only
+            elif late and validated:
+                self.asks = -only
 
     def before(self, following: int) -> tuple[int, ...]:
         """The pending rules that match up to here when a character of this class, or EDGE, follows."""
@@ -121,7 +164,9 @@ class State(dict[int, "State"]):
             for position in automaton.follow[here]
             if automaton.takes[position] in members
         )
-        target = self[taken] = automaton.state(after, word=automaton.classes.word[taken])
+        target = self[taken] = automaton.state(
+            after, self.before(taken), word=automaton.classes.word[taken]
+        )
         return target
 
 
@@ -159,8 +204,8 @@ class Automaton:
         self.rule_of = tuple(rule_of)
         self.last = frozenset(last)
         self.classes = Classes(tuple(set_ids))
-        self._states: dict[tuple[frozenset[int], bool], State] = {}
-        self._starts: dict[tuple[int, int], State] = {}
+        self._states: dict[tuple[frozenset[int], tuple[int, ...], bool], State] = {}
+        self._starts: dict[tuple[int, int, int], State] = {}
         self._prefilters: dict[int, re.Pattern[str]] = {}
 
     def mask(
@@ -197,9 +242,9 @@ class Automaton:
             )
         return found
 
-    def start(self, before: int, taken: int) -> State:
-        """The state after a first character of class ``taken`` that follows class ``before``."""
-        found = self._starts.get((before, taken))
+    def start(self, before: int, taken: int, mask: int = -1) -> State:
+        """The masked rules' state after a first character of class ``taken`` that follows ``before``."""
+        found = self._starts.get((before, taken, mask))
         if found is None:
             word = self.classes.word[taken]
             members = self.classes.members[taken]
@@ -209,11 +254,11 @@ class Automaton:
                     for boundary, firsts in self._first.items()
                     if self.bounded(boundary, inside_word=word, beside=before)
                     for position in firsts
-                    if self.takes[position] in members
+                    if self.takes[position] in members and mask >> self.rule_of[position] & 1
                 ),
                 word=word,
             )
-            self._starts[before, taken] = found
+            self._starts[before, taken, mask] = found
         return found
 
     def bounded(self, boundary: Boundary, *, inside_word: bool, beside: int) -> bool:
@@ -224,16 +269,16 @@ class Automaton:
             return inside_word != self.classes.word[beside]
         return boundary not in self.classes.excluded[beside]
 
-    def state(self, positions: frozenset[int], *, word: bool) -> State:
-        """The one state for these positions."""
-        key = (positions, word)
+    def state(self, positions: frozenset[int], late: tuple[int, ...] = (), *, word: bool) -> State:
+        """The one state for these positions, and for what the last character decided."""
+        key = (positions, late, word)
         found = self._states.get(key)
         if found is None:
             if len(self._states) >= LIMITS.automaton_states_max:
                 # Scanners keep the states that they stand on; the rest is made again when needed.
                 self._states.clear()
                 self._starts.clear()
-            found = self._states[key] = State(self, positions, word=word)
+            found = self._states[key] = State(self, positions, late, word=word)
         return found
 
 

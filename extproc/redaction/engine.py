@@ -12,8 +12,7 @@ bounded. Its replacement goes out as soon as no rule alive could change it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from extproc.domain.errors import HeadgateError
 from extproc.domain.limits import LIMITS
@@ -21,11 +20,13 @@ from extproc.domain.verdict import Finding
 from extproc.redaction.automaton import EDGE
 from extproc.redaction.operators import REDACT, replacement
 from extproc.redaction.plan import Plan
+from extproc.redaction.thread import Piece, Thread
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Mapping
 
-    from extproc.redaction.automaton import Automaton, State
+    from extproc.redaction.automaton import Automaton
     from extproc.redaction.operators import Operator
 
 
@@ -46,9 +47,8 @@ class ScannerClosedError(HeadgateError):
         super().__init__("the scanner is closed")
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """What one feed decided.
+class Scan(NamedTuple):
+    """What one feed decided. A tuple, since one is made for every piece of text.
 
     Args:
         released: Text that may go out now, findings replaced.
@@ -62,22 +62,6 @@ class Scan:
 
 
 _NOTHING: Final = Scan("", ())
-
-
-class _Thread:
-    """One start that may still become a match.
-
-    ``end`` is its longest match so far, -1 for none, and ``rule`` the one that accepted there;
-    ``state`` is None once no rule can accept further on.
-    """
-
-    __slots__ = ("end", "rule", "start", "state")
-
-    def __init__(self, start: int, state: State) -> None:
-        self.start = start
-        self.state: State | None = state
-        self.end = -1
-        self.rule = -1
 
 
 class _Decided:
@@ -118,7 +102,7 @@ class RuleScanner:
         self._base = 0
         self._released = 0
         self._sent = False  # whether the first thread's replacement has gone out
-        self._threads: list[_Thread] = []
+        self._threads: list[Thread] = []
         self._closed = False
 
     @classmethod
@@ -162,127 +146,68 @@ class RuleScanner:
             self._released = self._base + 1
             self._kept = buffer[-1]
             return Scan(text, ())
-        begin = len(buffer) if found is None else found.start()
-        self._read(buffer, unread, begin, decided)
-        if eof:
-            self._finish(buffer, decided)
+        if found is not None or self._threads:
+            piece = Piece(self._plan.automaton, buffer, self._base, unread, eof=eof)
+            self._move(piece, decided)
+            self._begin(found, piece, decided)
         self._release(buffer, decided.text)
         self._closed = eof
         return decided.scan()
 
-    def _read(self, buffer: str, at: int, begin: int, decided: _Decided) -> None:
-        """Move every thread over ``buffer[at:]``; ``begin`` is the next place where one could begin."""
-        find, classes = self._plan.find, self._plan.automaton.classes
-        threads, base = self._threads, self._base
-        length = len(buffer)
-        while at < length:
-            if begin < at:
-                found = find(buffer, at)
-                begin = length if found is None else found.start()
-            if not threads:
-                at = begin
-            elif len(threads) == 1:
-                at = self._glide(threads[0], buffer, at, begin)
-            if at == length:
-                return
-            taken = classes[buffer[at]]
-            changed = False
-            for thread in threads:
-                changed |= self._move(thread, taken, buffer, at)
-            if begin == at and not (threads and threads[0].end > at + base):
-                changed |= self._begin(taken, buffer, at)
-            if changed:
-                self._settle(buffer, decided)
-            at += 1
+    @property
+    def _covered(self) -> int:
+        """Up to where no other match can begin, as far as the oldest thread knows."""
+        return self._threads[0].end if self._threads else self._released
 
-    def _move(self, thread: _Thread, taken: int, buffer: str, at: int) -> bool:
-        """Move a thread over ``buffer[at]``; whether it accepted or can grow no more."""
-        state = thread.state
-        if state is None:
-            return False
-        changed = False
-        if state.pending:
-            for rule in state.before(taken):
-                changed |= self._accept(thread, rule, at, buffer)
-        state = state[taken]
-        for rule in state.accepts:
-            changed |= self._accept(thread, rule, at + 1, buffer)
-        if state.live & self._plan.mask:
-            thread.state = state
-            return changed
-        thread.state = None
-        return True
+    def _move(self, piece: Piece, decided: _Decided) -> None:
+        """Move every thread over the new text: the oldest first, since it covers or frees the others."""
+        threads, self._threads = self._threads, []
+        for thread in threads:
+            if thread is threads[0] or thread.start >= self._covered:
+                thread.run(piece, 0)
+                self._place(thread, piece, decided)
 
-    def _begin(self, taken: int, buffer: str, at: int) -> bool:
-        """Begin a thread at ``buffer[at]`` if a rule can; whether it accepted or can grow no more.
+    def _begin(self, found: re.Match[str] | None, piece: Piece, decided: _Decided) -> None:
+        """Begin threads where a rule can, from ``found`` on, each once those before it are moved.
 
         Raises:
             ScanOverflowError: too many live starts.
         """
-        automaton = self._plan.automaton
-        before = automaton.classes[buffer[at - 1]] if at else EDGE
-        state = automaton.start(before, taken)
-        if not state.live & self._plan.mask and not state.accepts:
-            return False
+        buffer, base, classes = piece.buffer, piece.base, piece.classes
+        automaton, find, mask = self._plan.automaton, self._plan.find, self._plan.mask
+        first = piece.origin - base
+        covered = self._covered - base
+        while found is not None:
+            at = found.start()
+            if at == len(buffer):
+                return
+            if at >= covered:
+                before = automaton.classes[buffer[at - 1]] if at else EDGE
+                thread = Thread(at + base, automaton.start(before, classes[at - first], mask))
+                thread.run(piece, at - first + 1)
+                if thread.state is not None or thread.end >= 0:
+                    self._place(thread, piece, decided)
+                    covered = self._covered - base
+            found = find(buffer, max(at + 1, covered))
+
+    def _place(self, thread: Thread, piece: Piece, decided: _Decided) -> None:
+        """Commit or drop the oldest thread once it can grow no more; keep the others until it has.
+
+        Raises:
+            ScanOverflowError: too many live starts.
+        """
+        if thread.state is None:
+            if thread.end < 0:
+                return
+            if not self._threads:
+                self._commit(thread, piece.buffer, decided)
+                return
         if len(self._threads) >= LIMITS.scan_threads_max:
             self.drop()
             raise ScanOverflowError
-        thread = _Thread(at + self._base, state)
         self._threads.append(thread)
-        changed = False
-        for rule in state.accepts:
-            changed |= self._accept(thread, rule, at + 1, buffer)
-        if not state.live & self._plan.mask:
-            thread.state = None
-            return True
-        return changed
 
-    def _glide(self, thread: _Thread, buffer: str, at: int, stop: int) -> int:
-        """Move the only thread as far as nothing else happens than that it lives on."""
-        mask, classes = self._plan.mask, self._plan.automaton.classes
-        state = thread.state
-        if state is None:
-            return at
-        while at < stop and not state.pending:
-            following = state[classes[buffer[at]]]
-            if following.accepts or not following.live & mask:
-                break
-            state = following
-            at += 1
-        thread.state = state
-        return at
-
-    def _accept(self, thread: _Thread, rule: int, at: int, buffer: str) -> bool:
-        """Let a rule accept a thread's text up to ``buffer[at]``, unless a better one has."""
-        end = at + self._base
-        if not self._plan.mask >> rule & 1:
-            return False
-        if end < thread.end or (end == thread.end and thread.rule < rule):
-            return False
-        validator = self._plan.automaton.rules[rule].validator
-        if validator is not None and not validator(buffer[thread.start - self._base : at]):
-            return False
-        thread.end = end
-        thread.rule = rule
-        return True
-
-    def _settle(self, buffer: str, decided: _Decided) -> None:
-        """Commit the oldest threads that can grow no more, and drop what accepted text covers."""
-        threads = self._threads
-        while threads:
-            oldest = threads[0]
-            threads[1:] = [
-                thread
-                for thread in threads[1:]
-                if thread.start >= oldest.end and (thread.state is not None or thread.end >= 0)
-            ]
-            if oldest.state is not None:
-                return
-            del threads[0]
-            if oldest.end >= 0:
-                self._commit(oldest, buffer, decided)
-
-    def _commit(self, thread: _Thread, buffer: str, decided: _Decided) -> None:
+    def _commit(self, thread: Thread, buffer: str, decided: _Decided) -> None:
         rule = self._plan.automaton.rules[thread.rule]
         text = self._plan.ready[thread.rule]
         if text is None:
@@ -304,15 +229,6 @@ class RuleScanner:
             )
         )
 
-    def _finish(self, buffer: str, decided: _Decided) -> None:
-        """The end of the text satisfies boundaries; after it nothing grows."""
-        for thread in self._threads:
-            if thread.state is not None:
-                for rule in thread.state.before(EDGE):
-                    self._accept(thread, rule, len(buffer), buffer)
-                thread.state = None
-        self._settle(buffer, decided)
-
     def _release(self, buffer: str, out: list[str]) -> None:
         """Let go of what no thread covers, and keep only the text that is still needed."""
         plan = self._plan
@@ -323,7 +239,7 @@ class RuleScanner:
         if self._threads:
             oldest = self._threads[0]
             state = oldest.state
-            live = state.live & plan.mask if state is not None else 0
+            live = state.live if state is not None else 0
             keep = decided = oldest.start
             if oldest.end >= 0:
                 if not self._sent and not live & plan.others[oldest.rule]:

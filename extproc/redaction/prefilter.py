@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from extproc.redaction.charset import CharSet
     from extproc.redaction.pattern import Node
 
-DEPTH: Final = 5  # characters or runs looked at: enough to tell most prefixes from words (measured).
+DEPTH: Final = 8  # characters or runs looked at: enough to tell most prefixes from words (measured).
 PATHS_MAX: Final = 256  # ways through one body before it is cut short.
 FAN_MAX: Final = 4  # alternatives tried one by one before they are split in halves.
 
@@ -101,9 +101,11 @@ def _repeat(part: Node, low: int, high: int | None, rest: list[Node], depth: int
         return _paths([part, fewer, *rest], depth)
     if high == 0:
         return _paths(rest, depth)
-    if high == 1:
-        return _paths([part, *rest], depth) | _paths(rest, depth)
-    return {()}
+    if pattern.nullable(part):
+        return {()}
+    more = pattern.Repeat(part, 0, None if high is None else high - 1)
+    found = _paths([part, more, *rest], depth) | _paths(rest, depth)
+    return found if len(found) <= PATHS_MAX else {()}
 
 
 def _source(paths: Iterable[_Path]) -> str:

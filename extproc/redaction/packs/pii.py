@@ -13,6 +13,8 @@ from extproc.redaction.rules import Boundary, Rule
 
 _HEX4 = "[0-9A-Fa-f]{1,4}"
 _OCTET = r"\d{1,3}"
+_IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
+_AFTER_GAP = rf"(?:{_HEX4}:){{0,5}}{_IPV4}|{_HEX4}(?::{_HEX4}){{0,6}}"
 _LOCAL = r"[A-Za-z0-9_.%+\-\u00c0-\u04ff]"
 _LABEL = r"[A-Za-z0-9\u00c0-\u04ff][A-Za-z0-9\-\u00c0-\u04ff]{0,62}"
 
@@ -129,7 +131,7 @@ RULES: Final[tuple[Rule, ...]] = (
         name="ipv4",
         entity_type="IP_ADDRESS",
         pack="pii",
-        body=rf"{_OCTET}(?:\.{_OCTET}){{3}}(?:/\d{{1,2}})?",
+        body=rf"{_IPV4}(?:/\d{{1,2}})?",
         left=Boundary.NOT_DOTTED,
         validator=validators.ipv4,
         score=0.6,
@@ -140,7 +142,9 @@ RULES: Final[tuple[Rule, ...]] = (
         name="ipv6",
         entity_type="IP_ADDRESS",
         pack="pii",
-        body=rf"(?:{_HEX4}|:)(?::(?:{_HEX4})?){{1,7}}(?::|{_OCTET}(?:\.{_OCTET}){{3}})?"
+        # Eight groups, or fewer around one gap; the last two may be written as IPv4.
+        body=rf"(?:{_HEX4}(?::{_HEX4}){{5}}:(?:{_HEX4}:{_HEX4}|{_IPV4})"
+        rf"|{_HEX4}(?::{_HEX4}){{0,6}}::(?:{_AFTER_GAP})?|::(?:{_AFTER_GAP}))"
         r"(?:%[A-Za-z0-9]{1,15})?(?:/\d{1,3})?",
         validator=validators.ipv6,
         score=0.6,
