@@ -82,11 +82,9 @@ class Service:
         self._settings = settings
         self._tls = None if settings.tls_files is None else ServerTls(settings.tls_files)
         name = settings.tls_client_name
-        pepper = settings.pepper()
         load = policies.loader(
             settings.policy.name,
-            policies.new_redactor(pepper),
-            pepper,
+            settings.pepper,
             keeps_bodies=settings.bodies is not None,
         )
         self._policy = PolicySource(settings.policy, load)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from extproc.domain.bodies import Keep, withhold
+from extproc.domain.errors import HeadgateError, PolicyError
 from extproc.domain.ports import RuleWatch
 from extproc.edge.sealing import can_seal_to
 from extproc.guards import guard_specs
@@ -69,12 +70,23 @@ def build(loaded: LoadedPolicy, redactor: Redactor, pepper: bytes) -> RoutedPoli
         key_hash=partial(hash_key, pepper),
         find=redactor.find,
         scanner=redactor,
-        redact=partial(redact_all, redactor),
+        redact=redact_all,
     )
 
 
-def redact_all(redactor: Redactor, text: str) -> str:
-    """A text in which no rule finds anything but what a rule put there; empty where that cannot be had."""
+@cache
+def _body_redactor() -> Redactor:
+    """The rules as they are applied to what is kept: by a thread of its own, with an automaton of its own."""
+    shared = default_automaton()
+    return Redactor(Automaton(shared.rules, shared.shapes, shared.digest), hash_key=b"")
+
+
+def redact_all(text: str) -> str:
+    """A text in which no rule finds anything but what a rule put there; empty where that cannot be had.
+
+    Only one thread at a time may call it.
+    """
+    redactor = _body_redactor()
     watches = [RuleWatch(pack=pack, entity_types=frozenset()) for pack in sorted(_vocabulary().packs)]
     for _ in range(_REDACTIONS_MAX):
         scan = redactor(watches).feed(text, eof=True)
@@ -85,18 +97,28 @@ def redact_all(redactor: Redactor, text: str) -> str:
 
 
 def loader(
-    source: str, redactor: Redactor, pepper: bytes, *, keeps_bodies: bool = False
+    source: str, read_pepper: Callable[[], bytes], *, keeps_bodies: bool = False
 ) -> Callable[[bytes], RoutedPolicy]:
     """What turns a file's content into the policy that streams use; it raises PolicyError.
 
-    ``source`` is the file's name for messages. Without ``keeps_bodies`` there is no folder for bodies, and
+    ``source`` is the file's name for messages. ``read_pepper`` is asked at every load, because a new pepper
+    and the hashes made with it belong together: write the pepper first, then the policy. Without ``keeps_bodies`` there is no folder for bodies, and
     a policy that keeps any does not load. One thread at a time may call it, beside those that serve.
     """
+    # The last one: its plans are made, and a policy mostly changes without its pepper.
+    redactors: dict[bytes, Redactor] = {}
 
     def load_content(content: bytes) -> RoutedPolicy:
         loaded = parse_content(content, guard_specs(), _vocabulary(), source=source)
         check_bodies(loaded, keeps_bodies=keeps_bodies)
-        return build(loaded, redactor, pepper)
+        try:
+            pepper = read_pepper()
+        except HeadgateError as error:
+            raise PolicyError(f"{source}: {error}") from None
+        if pepper not in redactors:
+            redactors.clear()
+            redactors[pepper] = new_redactor(pepper)
+        return build(loaded, redactors[pepper], pepper)
 
     return load_content
 

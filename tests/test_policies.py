@@ -7,9 +7,12 @@ from redaction_texts import documents
 
 from extproc import policies
 from extproc.domain.errors import PolicyError
-from extproc.domain.ports import RuleWatch
+from extproc.domain.head import RequestHead
+from extproc.domain.ports import ExchangeView, RuleWatch
 from extproc.edge.sealing import new_keys
+from extproc.policy.keys import hash_key
 from extproc.redaction.packs import default_automaton
+from extproc.settings import SettingsError
 
 PEPPER = b"p" * 32
 REDACTOR = policies.new_redactor(PEPPER)
@@ -17,7 +20,7 @@ TEXT = b"version: 1\ntenants: {a: {policy: p}}\nroutes: {r: {}}\npolicies: {p: {
 
 
 def test_a_loader_makes_the_policy_that_streams_use():
-    load = policies.loader("policy.yaml", policies.new_redactor(PEPPER), PEPPER)
+    load = policies.loader("policy.yaml", lambda: PEPPER)
     policy = load(TEXT)
     assert set(policy.on(("r",)).pipelines) == {"a"}
     assert policy.on(("other",)) is policy.refusing
@@ -25,20 +28,49 @@ def test_a_loader_makes_the_policy_that_streams_use():
         load(TEXT.replace(b"version: 1", b"version: 9"))
 
 
+def test_a_pepper_is_read_with_the_policy_whose_hashes_it_made():
+    peppers = [b"o" * 32, b"n" * 32]
+    text = (
+        "version: 1\ntenants: {{a: {{policy: p, keys: [{{id: k, hash: '{}'}}]}}}}\npolicies: {{p: {{}}}}\n"
+    )
+    load = policies.loader("policy.yaml", lambda: peppers[0])
+
+    def knows(policy, key="hg_key"):
+        head = RequestHead(method="GET", path="/", headers={"x-api-key": (key,)})
+        (identity,) = policy.on(()).identity
+        view = ExchangeView(exchange_id="x", head=head)
+        return identity.guard.judge(view, ()).principal is not None
+
+    assert knows(load(text.format(hash_key(peppers[0], "hg_key")).encode()))
+    old = peppers.pop(0)
+    assert knows(load(text.format(hash_key(peppers[0], "hg_key")).encode()))
+    assert not knows(load(text.format(hash_key(old, "hg_key")).encode()))
+
+
+def test_a_pepper_that_cannot_be_read_keeps_the_policy_that_runs():
+    def unreadable():
+        raise SettingsError("pepper: No such file or directory")
+
+    with pytest.raises(PolicyError, match=r"^policy\.yaml: pepper: No such file"):
+        policies.loader("policy.yaml", unreadable)(TEXT)
+
+
 def test_what_checks_a_policy_shares_no_automaton_with_what_scans():
     """An automaton belongs to one thread; a policy is loaded beside the streams."""
     checking = policies._vocabulary().check.__self__
     assert checking._automaton is not default_automaton()
     assert policies.new_redactor(PEPPER)._automaton is default_automaton()
+    keeping = policies._body_redactor()._automaton
+    assert keeping not in {default_automaton(), checking._automaton}
 
 
 @pytest.mark.parametrize("keep", ["redacted", f"sealed, reviewer_key: {new_keys()[1]}"])
 def test_bodies_need_a_folder(keep):
     text = TEXT.replace(b"{p: {}}", b"{p: {bodies: {keep: %s}}}" % keep.encode())
-    load = policies.loader("policy.yaml", REDACTOR, PEPPER)
+    load = policies.loader("policy.yaml", lambda: PEPPER)
     with pytest.raises(PolicyError, match=r"^policy\.yaml:4: policies\.p\.bodies\.keep: .*--bodies DIR"):
         load(text)
-    kept = policies.loader("policy.yaml", REDACTOR, PEPPER, keeps_bodies=True)(text)
+    kept = policies.loader("policy.yaml", lambda: PEPPER, keeps_bodies=True)(text)
     assert set(kept.on(("r",)).bodies) == {"a"}
 
 
@@ -54,7 +86,7 @@ def test_a_key_that_cannot_be_sealed_to_is_a_fault(tmp_path):
 @settings(deadline=None)
 @given(documents)
 def test_what_is_kept_redacted_holds_nothing_that_redaction_finds(text):
-    kept = policies.redact_all(REDACTOR, text)
+    kept = policies.redact_all(text)
     watches = [RuleWatch(pack=pack, entity_types=frozenset()) for pack in ("pii", "secrets")]
     # What is found once more is what a rule had put there: nothing of it changes.
     assert REDACTOR(watches).feed(kept, eof=True).released == kept

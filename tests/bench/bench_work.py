@@ -35,7 +35,7 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             credentials: Credentials = issue(Path(folder), template=OUTPUT_ONLY, tenants=(TENANT,))
             pepper = credentials.pepper_file.read_bytes().strip()
-            load = policies.loader("bench", policies.new_redactor(pepper), pepper)
+            load = policies.loader("bench", lambda: pepper)
             self._policy: PolicySnapshot = load(credentials.policy_file.read_bytes()).on(())
         self._key = credentials.keys[TENANT]
         self._codecs = codecs.discover()
