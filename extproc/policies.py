@@ -76,7 +76,7 @@ def build(loaded: LoadedPolicy, redactor: Redactor, pepper: bytes) -> RoutedPoli
 
 @cache
 def _body_redactor() -> Redactor:
-    """The rules as they are applied to what is kept: by a thread of its own, with an automaton of its own."""
+    """The rules as they are applied to what is kept: in a thread, and so with an automaton, of its own."""
     shared = default_automaton()
     return Redactor(Automaton(shared.rules, shared.shapes, shared.digest), hash_key=b"")
 
@@ -102,8 +102,9 @@ def loader(
     """What turns a file's content into the policy that streams use; it raises PolicyError.
 
     ``source`` is the file's name for messages. ``read_pepper`` is asked at every load, because a new pepper
-    and the hashes made with it belong together: write the pepper first, then the policy. Without ``keeps_bodies`` there is no folder for bodies, and
-    a policy that keeps any does not load. One thread at a time may call it, beside those that serve.
+    and the hashes made with it belong together: write the pepper first, then the policy. Without
+    ``keeps_bodies`` there is no folder for bodies, and a policy that keeps any does not load. One thread at
+    a time may call it, beside those that serve.
     """
     # The last one: its plans are made, and a policy mostly changes without its pepper.
     redactors: dict[bytes, Redactor] = {}

@@ -98,9 +98,7 @@ def test_what_is_kept_redacted_holds_nothing_that_redaction_finds(text):
 @given(documents, st.sampled_from(["ann@example.org", "4111 1111 1111 1111", "AK" + "IA" + "Q" * 16]))
 @settings(deadline=None)
 def test_a_value_among_spaces_is_never_kept(text, value):
-    assert value not in policies.redact_all(
-        REDACTOR, f"{text}\n {value} \n{text}".replace(value, f" {value} ")
-    )
+    assert value not in policies.redact_all(f"{text}\n {value} \n{text}".replace(value, f" {value} "))
 
 
 def test_the_hash_operators_key_is_not_the_peppers_own():
