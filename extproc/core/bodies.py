@@ -75,11 +75,8 @@ class Capture:
             return replace(record, bodies=Kept.LOST), None
         return replace(record, bodies=AS_KEPT[sample.keep]), sample
 
-    def _sample(self, request: RequestMessage, exchange: Exchange, record: Record) -> Sample | None:
-        try:
-            segments, answers = self._texts(request, exchange.edits)
-        except Exception:  # noqa: BLE001 - what is kept has no say in traffic, and the record says that it is lost.
-            return None
+    def _sample(self, request: RequestMessage, exchange: Exchange, record: Record) -> Sample:
+        segments, answers = self._texts(request, exchange.edits)
         texts = [*(one.text for one in segments), *(one.text for one in answers)]
         return Sample(
             keep=self._rule.keep,
@@ -92,6 +89,7 @@ class Capture:
             request=segments,
             answer=answers,
             size_bytes=sum(size_bytes(text) for text in texts),
+            redact=self._rule.redact,
         )
 
     def _texts(
@@ -100,9 +98,7 @@ class Capture:
         originals = [segment.text for segment in request.segments]
         answers = {channel: "".join(pieces) for channel, pieces in self._answer.items()}
         if self._rule.keep is not Keep.SEALED:
-            # Once more by every rule: a block may have come before any redaction, and a guard may let pass.
-            originals = [self._rule.redact(text) for text in _edited(originals, edits)]
-            answers = {channel: self._rule.redact(text) for channel, text in answers.items()}
+            originals = _edited(originals, edits)
         segments = tuple(
             KeptSegment(role=one.role, origin=one.origin, place=one.place, text=text)
             for one, text in zip(request.segments, originals, strict=True)

@@ -40,7 +40,8 @@ class BodyRule:
     """What one policy keeps, and of which decisions.
 
     ``reviewer_key`` is the public key to seal to; empty unless ``keep`` is SEALED. With ``required`` an
-    exchange that could not be kept is refused before it goes on. ``redact`` applies every rule to a text.
+    exchange that could not be kept is refused before it goes on. ``redact`` applies every rule to a text;
+    only the one thread that writes samples calls it.
     """
 
     keep: Keep
@@ -74,9 +75,11 @@ class KeptAnswer:
 class Sample:
     """What is kept of one exchange.
 
-    Under REDACTED the request as it was forwarded and the answer as it was released, every rule applied
-    once more; under SEALED the request as it came and the answer as the upstream gave it. ``size_bytes``
-    is the texts' length in UTF-8. ``at_unix_ms`` is when the exchange ended, which begins its lifetime.
+    Under SEALED the request as it came and the answer as the upstream gave it. Under REDACTED the request
+    as it was forwarded and the answer as it was released. Whoever writes it down applies ``redact``, every
+    rule that is, to each text: a block may have come before any redaction, and a guard may let pass. It can
+    take long, and is no work of the core for this reason. ``size_bytes`` is the texts' length in UTF-8.
+    ``at_unix_ms`` is when the exchange ended, which begins its lifetime.
     """
 
     keep: Keep
@@ -89,3 +92,4 @@ class Sample:
     request: tuple[KeptSegment, ...]
     answer: tuple[KeptAnswer, ...]
     size_bytes: int
+    redact: Callable[[str], str] = field(default=withhold, repr=False, compare=False)

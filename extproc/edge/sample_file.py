@@ -10,14 +10,14 @@ import binascii
 import contextlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from extproc.domain.bodies import Keep
 from extproc.domain.errors import HeadgateError
 from extproc.edge.sealing import SealError, public_key, seal, unseal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from extproc.domain.bodies import Sample
@@ -43,7 +43,7 @@ class SampleFile:
 
 
 def content_of(sample: Sample) -> tuple[int, bytes]:
-    """When the sample's lifetime ends, in Unix milliseconds, and its file's content.
+    """When the sample's lifetime ends, in Unix milliseconds, and its file's content, sealed or redacted.
 
     Raises:
         SealError: it cannot be sealed to its key.
@@ -60,25 +60,32 @@ def content_of(sample: Sample) -> tuple[int, bytes]:
         **({"reviewer_key": sample.reviewer_key} if sample.keep is Keep.SEALED else {}),
     }
     first = _json(facts)
-    second = _json(
+    match sample.keep:
+        case Keep.SEALED:
+            plain = _texts(sample, lambda text: text)
+            second = base64.b64encode(seal(plain, sample.reviewer_key, _ABOUT + first))
+        case Keep.REDACTED:
+            second = _texts(sample, sample.redact)
+        case Keep.NEVER:
+            raise AssertionError("a sample of what is never kept")
+        case _:
+            assert_never(sample.keep)
+    return expires_unix_ms, first + b"\n" + second + b"\n"
+
+
+def _texts(sample: Sample, redact: Callable[[str], str]) -> bytes:
+    return _json(
         {
             "request": [
-                {"role": one.role, "origin": one.origin, "place": one.place, "text": one.text}
+                {"role": one.role, "origin": one.origin, "place": one.place, "text": redact(one.text)}
                 for one in sample.request
             ],
             "answer": [
-                {"choice": one.choice, "field": one.field_name, "text": one.text} for one in sample.answer
+                {"choice": one.choice, "field": one.field_name, "text": redact(one.text)}
+                for one in sample.answer
             ],
         }
     )
-    match sample.keep:
-        case Keep.SEALED:
-            second = base64.b64encode(seal(second, sample.reviewer_key, _ABOUT + first))
-        case Keep.REDACTED:
-            pass
-        case Keep.NEVER:
-            raise AssertionError("a sample of what is never kept")
-    return expires_unix_ms, first + b"\n" + second + b"\n"
 
 
 def facts_of(first_line: bytes) -> Mapping[str, object]:

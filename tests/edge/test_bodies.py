@@ -166,9 +166,18 @@ def test_what_finds_no_room_in_the_queue_is_lost_at_once(make, disk, limits):
     assert bench.words(4) == {0: Kept.REDACTED, 1: Kept.REDACTED, 2: Kept.REDACTED, 3: Kept.LOST}
 
 
-def test_a_sample_that_cannot_be_made_is_lost_and_the_next_is_kept(make, caplog):
+def fails(text):
+    raise RuntimeError(text)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [replace(SEALED, reviewer_key="hgpub_" + "0" * 64), replace(REDACTED, redact=fails)],
+    ids=["seal", "redact"],
+)
+def test_a_sample_that_cannot_be_made_is_lost_and_the_next_is_kept(make, caplog, bad):
     bench = make()
-    bench.keep(1, sample=replace(SEALED, reviewer_key="hgpub_" + "0" * 64))
+    bench.keep(1, sample=bad)
     bench.keep(2)
     assert bench.words(2) == {1: Kept.LOST, 2: Kept.REDACTED}
     assert "an answer" not in caplog.text

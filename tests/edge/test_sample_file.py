@@ -1,9 +1,10 @@
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from samples import KEYS, REDACTED, SEALED
 
+from extproc.domain.bodies import Sample
 from extproc.edge.sample_file import SampleFileError, content_of, find_samples, read_sample
 from extproc.edge.sealing import new_keys
 
@@ -22,6 +23,14 @@ def test_a_redacted_sample_is_read_without_a_key():
     ]
     assert read["answer"] == [{"choice": 0, "field": "text_output", "text": "an answer"}]
     assert set(read) == FACTS | {"request", "answer"}
+
+
+def test_what_is_kept_redacted_is_written_through_redaction_or_not_at_all():
+    upper = read_sample(content(replace(REDACTED, redact=str.upper)), None)
+    assert upper["answer"][0]["text"] == "AN ANSWER"
+    assert upper["request"][0]["text"].startswith("MAIL ")
+    bare = {one.name: getattr(REDACTED, one.name) for one in fields(REDACTED) if one.name != "redact"}
+    assert read_sample(content(Sample(**bare)), None)["answer"][0]["text"] == ""
 
 
 def test_its_lifetime_begins_with_the_end_of_the_exchange():

@@ -25,4 +25,4 @@ SEALED = Sample(
     answer=(KeptAnswer(choice=0, field_name="text_output", text="an answer"),),
     size_bytes=32,
 )
-REDACTED = replace(SEALED, keep=Keep.REDACTED, reviewer_key="")
+REDACTED = replace(SEALED, keep=Keep.REDACTED, reviewer_key="", redact=lambda text: text)
