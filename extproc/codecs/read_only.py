@@ -1,28 +1,32 @@
 """Triton's read-only operations: health, server and model metadata, model readiness and configuration.
 
-Only GET, only without body and query. Answers carry no model output: a good one passes as it is once it is
-whole, an error is rewritten where it tells of the server's inside. Source: KServe v2 and Triton's HTTP API.
+Only GET, only without body and query. Answers carry no model output, but what operators wrote into their
+configurations: each of their strings, keys and long numbers is scanned once the answer is whole. An error
+is rewritten where it tells of the server's inside. Source: KServe v2 and Triton's HTTP API.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from extproc.codecs import _triton_http as http
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS, Limits
 from extproc.domain.ports import RequestEdits, RequestMessage, ResponseFrame
-from extproc.domain.segment import Operation, Params
+from extproc.domain.segment import Channel, Delta, Operation, Params
 from extproc.domain.verdict import Reason
 from extproc.wire.buffers import BoundedBody
+from extproc.wire.json_leaves import leaves_of
+from extproc.wire.splice import Splice, encode_string, splice
+from extproc.wire.strict_json import parse
 
 if TYPE_CHECKING:
     from extproc.domain.head import HeaderEdits, RequestHead, ResponseHead
     from extproc.domain.ports import Codec, CodecSession, WireRefusal
-    from extproc.domain.segment import Channel
     from extproc.domain.verdict import Refusal
+    from extproc.wire.strict_json import Text
 
 _SERVER_PATHS = frozenset({"/v2", "/v2/health/live", "/v2/health/ready"})
 _MODEL_PATH = re.compile(http.MODEL_PATH + r"(?:/ready|/config)?")
@@ -38,6 +42,16 @@ def _model_of(path: str) -> str | None:
     return found["model"]
 
 
+FIELD = "read_only"
+
+
+class Part(NamedTuple):
+    """A frame's token: some of the answer's texts; the last part has the whole document."""
+
+    texts: tuple[Text, ...]
+    document: bytes | None
+
+
 class ReadOnlySession:
     """One GET and its answer. OpenAI's list of models is one too, in other words."""
 
@@ -49,6 +63,7 @@ class ReadOnlySession:
         self._status = 0
         self._requested = False
         self._answered = False
+        self._splices: list[Splice] = []
         self._body = BoundedBody(
             bytes_max=limits.answer_bytes_max, reason=Reason.UPSTREAM_UNREADABLE, status=502
         )
@@ -82,7 +97,11 @@ class ReadOnlySession:
         return http.answer_head_edits(head, streamed=False)
 
     def read_response(self, chunk: bytes, *, eof: bool) -> tuple[ResponseFrame, ...]:
-        """One frame, when the answer is whole."""
+        """When the answer is whole: frames of its texts, of which the last brings it.
+
+        Raises:
+            PeerError: a good answer that is neither JSON nor empty (UPSTREAM_UNREADABLE, status 502).
+        """
         if self._answered:
             return ()
         self._body.feed(chunk)
@@ -93,7 +112,38 @@ class ReadOnlySession:
         failed = self._status >= http.ERROR_STATUS_MIN
         if body:
             body = self.judged_error(body, self._status) if failed else self.judged(body)
-        return (ResponseFrame(key=0, deltas=(), token=body, final=True, error=failed),)
+        return self._frames(body, failed=failed)
+
+    def _frames(self, body: bytes, *, failed: bool) -> tuple[ResponseFrame, ...]:
+        texts = self._texts(body)
+        at_once = self._limits.channels_max
+        frames = []
+        for at in range(0, max(len(texts), 1), at_once):
+            some = texts[at : at + at_once]
+            last = at + at_once >= len(texts)
+            channels = [Channel(choice, FIELD) for choice in range(len(some))]
+            deltas = [Delta(channel, text.value) for channel, text in zip(channels, some, strict=True)]
+            frames.append(
+                ResponseFrame(
+                    key=0,
+                    deltas=tuple(deltas),
+                    token=Part(some, body if last else None),
+                    ended=tuple(channels),
+                    final=last,
+                    error=failed and last,
+                )
+            )
+        return tuple(frames)
+
+    def _texts(self, body: bytes) -> tuple[Text, ...]:
+        if not body:
+            return ()
+        try:
+            root = parse(body, limits=self._limits)
+        except PeerError as error:
+            raise http.unreadable(error.message) from None
+        found = leaves_of(body, root, keys=True, limits=self._limits)
+        return tuple([text for text in found if text.value])
 
     def judged(self, body: bytes) -> bytes:
         """A good answer as it may go on."""
@@ -104,14 +154,22 @@ class ReadOnlySession:
         return http.judged_error(body, status, limits=self._limits)
 
     def write_response(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
-        """The answer's bytes."""
-        if texts or not isinstance(frame.token, bytes):
+        """The answer's bytes with ``texts`` in place of its own, at its last frame."""
+        part = frame.token
+        if not isinstance(part, Part) or len(texts) != len(part.texts):
             raise AssertionError("a frame of another session")
-        return frame.token
+        self._splices += [
+            Splice(own.start, own.end, encode_string(text))
+            for own, text in zip(part.texts, texts, strict=True)
+            if text != own.value
+        ]
+        if part.document is None:
+            return b""
+        return splice(part.document, self._splices) if self._splices else part.document
 
     def write_tail(self, key: int, channel: Channel, text: str) -> bytes:  # noqa: ARG002 - never legal.
-        """Impossible: no channel was ever opened."""
-        raise AssertionError("a read-only answer has no channels")
+        """Impossible: every channel ends in the frame in which it begins."""
+        raise AssertionError("a read-only answer has no tails")
 
     def refuse(self, refusal: Refusal) -> WireRefusal:
         """The refusal with a real status."""

@@ -30,7 +30,7 @@ def answered(body: bytes, *, allowed=None, path: str = "/v1/models", status: int
     assert session.read_response(body, eof=False) == ()
     (frame,) = session.read_response(b"", eof=True)
     assert (frame.final, frame.error) == (True, status >= 400)
-    return session.write_response(frame, ())
+    return session.write_response(frame, tuple(delta.text for delta in frame.deltas))
 
 
 @pytest.mark.parametrize(("path", "model"), [("/v1/models", ""), ("/v1/models/vllm-7b.v1", "vllm-7b.v1")])

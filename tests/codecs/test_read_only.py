@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from extproc.codecs._triton_http import WITHHELD
 from extproc.codecs.read_only import CODEC, ReadOnlyCodec
@@ -11,7 +13,7 @@ from extproc.domain.errors import PeerError
 from extproc.domain.head import RequestHead, ResponseHead
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import RequestEdits
-from extproc.domain.segment import Channel, Operation
+from extproc.domain.segment import Channel, Delta, Operation
 from extproc.domain.verdict import Reason, Refusal
 
 
@@ -24,7 +26,7 @@ def answered(status: int, body: bytes):
     session.read_request(b"", eof=True)
     edits = session.read_response_head(ResponseHead(status=status))
     (frame,) = session.read_response(body, eof=True)
-    return edits, frame, session.write_response(frame, ())
+    return edits, frame, session.write_response(frame, tuple(delta.text for delta in frame.deltas))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +99,51 @@ def test_a_body_and_a_query_are_refused():
 def test_a_good_answer_passes_as_it_is(body):
     edits, frame, written = answered(200, body)
     assert (edits.set, edits.remove) == ((("content-type", "application/json"),), ())
-    assert (frame.final, frame.error, frame.deltas, written) == (True, False, (), body)
+    assert (frame.final, frame.error, written) == (True, False, body)
+
+
+def test_every_string_key_and_long_number_is_a_text_that_is_whole():
+    body = b'{"name":"m", "secret\\u0041":["s",{"n":4111111111111111,"k":16}],"v":"2.51.0","e":""}'
+    session = CODEC.open(head("/v2/models/m/config"))
+    session.read_response_head(ResponseHead(status=200))
+    (frame,) = session.read_response(body, eof=True)
+    texts = ["name", "m", "secretA", "s", "n", "4111111111111111", "k", "v", "2.51.0", "e"]
+    assert frame.deltas == tuple(Delta(Channel(at, "read_only"), text) for at, text in enumerate(texts))
+    assert frame.ended == tuple(delta.channel for delta in frame.deltas)
+    changed = ["name", "m", "[K]", "[S]", "n", "[N]", *texts[6:]]
+    assert session.write_response(frame, tuple(changed)) == (
+        b'{"name":"m", "[K]":["[S]",{"n":"[N]","k":16}],"v":"2.51.0","e":""}'
+    )
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=3), max_size=200), st.data())
+def test_of_many_texts_there_are_as_many_at_once_as_there_may_be_channels(words, drawn):
+    body = json.dumps(words).encode()
+    session = ReadOnlyCodec(limits=replace(LIMITS, channels_max=7)).open(head("/v2"))
+    session.read_response_head(ResponseHead(status=200))
+    frames = session.read_response(body, eof=True)
+    assert [delta.text for frame in frames for delta in frame.deltas] == words
+    assert [frame.final for frame in frames] == [False] * (len(frames) - 1) + [True]
+    assert max(len(frame.deltas) for frame in frames) <= 7
+    written = drawn.draw(st.lists(st.sampled_from(["x", "ab"]), min_size=len(words), max_size=len(words)))
+    pending = iter(written)
+    parts = [session.write_response(one, tuple(next(pending) for _ in one.deltas)) for one in frames]
+    assert parts[:-1] == [b""] * (len(parts) - 1)
+    assert json.loads(parts[-1]) == written
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"{", b'{"a":1,"a":2}', b'{"a":1} x', b"219-09-9999 x", b"\xff"]
+)
+def test_a_good_answer_that_is_no_json_is_unreadable(body):
+    with pytest.raises(PeerError) as caught:
+        answered(200, body)
+    assert (caught.value.reason, caught.value.status) == (Reason.UPSTREAM_UNREADABLE, 502)
+
+
+def test_an_errors_text_is_scanned_too():
+    _, frame, _ = answered(404, b'{"error":"no jane@example.com"}')
+    assert "no jane@example.com" in [delta.text for delta in frame.deltas]
 
 
 @pytest.mark.parametrize(
