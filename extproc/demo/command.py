@@ -56,6 +56,8 @@ def run_demo(*, state: Path, once: bool, as_json: bool, port: int) -> int:
         with _interruptible():
             return _play(state, port, as_json=as_json) if once else _stay(state, port)
     except KeyboardInterrupt:
+        # Below the ^C that a terminal shows.
+        print("\nstopped" if sys.stderr.isatty() else "stopped", file=sys.stderr)  # noqa: T201 - a command.
         return _INTERRUPTED if once else 0
     except (InstallFailed, PartFailed, DemoRunsAlready) as error:
         print(f"headgate: {error}", file=sys.stderr)  # noqa: T201 - a command.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_WORD = re.compile(r"[A-Za-z]{3}")
+_PICTURE = re.compile(r"##|oO0OoO")
 _TETHER = Path(__file__).with_name("tether.py")
 _LOG_TAIL_LINES = 15
 _LOG_TAIL_BYTES_MAX = 16_384
@@ -174,7 +177,12 @@ def tail(path: Path, lines_max: int = _LOG_TAIL_LINES) -> tuple[str, ...]:
             text = log.read().decode("utf-8", "replace")
     except OSError:
         return ()
-    return tuple(deque((line for line in text.splitlines() if line.strip()), maxlen=lines_max))
+    return tuple(deque((line for line in text.splitlines() if _tells(line)), maxlen=lines_max))
+
+
+def _tells(line: str) -> bool:
+    """Whether a log's line says something: pictures, as Valkey draws at its start, and rules do not."""
+    return _WORD.search(line) is not None and _PICTURE.search(line) is None
 
 
 def _how_it_ended(process: subprocess.Popen[bytes]) -> str:

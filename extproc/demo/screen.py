@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from textwrap import wrap
 from typing import TYPE_CHECKING, Final, Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 _READY: Final = "ready"
 _FILE_WIDTH: Final = 150
+_GAP_WIDTH: Final = 2
+# Of the table: the sign, what was added ("+1234.5 ms"), and the gaps.
+_NARROW_WIDTH: Final = 1 + 10 + 5 * _GAP_WIDTH
 
 
 class Progress:
@@ -83,8 +88,13 @@ def show_running(console: Console, stack: Stack, credentials: Credentials) -> No
     """The addresses, three things to try, where the verdicts are."""
 
     def line(text: str = "", style: str = "") -> None:
-        # Lines to copy: neither wrapped nor read as markup.
+        # Neither wrapped nor read as markup.
         console.print(Text(text, style=style), soft_wrap=True)
+
+    def plain(text: str) -> None:
+        # To be copied: nothing but the text.
+        console.file.write(f"{text}\n")
+        console.file.flush()
 
     line()
     line("Headgate is up.", "bold green")
@@ -94,9 +104,13 @@ def show_running(console: Console, stack: Stack, credentials: Credentials) -> No
     line(f"  Triton       http://127.0.0.1:{stack.triton.port} (past the gateway: only to compare)")
     line(f"  verdict log  {stack.headgate.verdict_log}")
     line()
-    for title, command in _commands(stack.envoy.url, credentials.keys["acme"]):
+    line("Paste these two lines into another terminal, then any of the three below.", "bold")
+    plain(f"KEY='x-api-key: {credentials.keys['acme']}'")
+    plain(f"URL={stack.envoy.url}/v2/models/{MODEL}/generate_stream")
+    line()
+    for title, prompt in _ASKS:
         line(title, "bold")
-        line(command)
+        plain(_curl(prompt))
         line()
     line("Ctrl-C ends everything.", "bold")
 
@@ -105,19 +119,16 @@ def _ready_url(stack: Stack) -> str:
     return f"http://127.0.0.1:{stack.headgate.admin_port}/readyz"
 
 
-def _commands(url: str, key: str) -> tuple[tuple[str, str], ...]:
-    asks = (
-        ("A stream, as the model speaks it:", prompts.STORY),
-        ("Personal data and keys, redacted in flight:", prompts.CONTACT_CARD),
-        ("An injection, refused:", prompts.INJECTION),
-    )
-    return tuple((title, _curl(url, key, prompt)) for title, prompt in asks)
+_ASKS: Final = (
+    ("A stream, as the model speaks it:", prompts.SHORT_STORY),
+    ("Personal data and keys, redacted in flight:", prompts.SHORT_CARD),
+    ("An injection, refused:", prompts.SHORT_INJECTION),
+)
 
 
-def _curl(url: str, key: str, prompt: str) -> str:
-    body = json.dumps({"text_input": prompt, "stream": True, "parameters": {"max_tokens": 200}})
-    path = f"{url}/v2/models/{MODEL}/generate_stream"
-    return f"curl -N {path} -H 'authorization: Bearer {key}' -d '{body}'"
+def _curl(prompt: str) -> str:
+    body = json.dumps({"stream": True, "text_input": prompt}, separators=(",", ":"))
+    return f"""curl -NH "$KEY" $URL -d '{body}'"""
 
 
 def table_console() -> Console:
@@ -126,18 +137,27 @@ def table_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=_FILE_WIDTH)
 
 
+def _two_lines(text: str, width: int) -> Text:
+    """As many whole words as fit."""
+    return Text("\n".join(wrap(text, width, max_lines=2, placeholder=" …", break_on_hyphens=False)))
+
+
 def show_rows(console: Console, rows: tuple[Row, ...]) -> None:
     """The rows as a table, and how many are as expected."""
-    table = Table(show_lines=False, pad_edge=False)
-    for title in ("", "What was sent", "What the client got", "Decision and why"):
-        table.add_column(title, overflow="fold")
+    why_width = max(
+        len("Decision"), *(len(row.reason) for row in rows), *(len(row.decision) + 1 for row in rows)
+    )
+    width = (console.width - why_width - _NARROW_WIDTH) // 2
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, _GAP_WIDTH, 0, 0))
+    for title in ("", "What was sent", "What the client got", "Decision"):
+        table.add_column(title, no_wrap=True)
     table.add_column("Added", justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
             Text("✓", style="green") if row.ok else Text("✗", style="bold red"),
-            Text(row.sent),
-            Text(f"{row.status} {row.got}"),
-            Text(f"{row.decision}: {row.reason}"),
+            _two_lines(row.sent, width),
+            _two_lines(f"{row.status} {row.got}", width),
+            _two_lines(f"{row.decision}: {row.reason}", why_width),
             Text("" if row.added_ms is None else f"{row.added_ms:+.1f} ms"),
         )
     console.print(table)

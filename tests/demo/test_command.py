@@ -67,10 +67,11 @@ def interrupt(number: signal.Signals):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_asked_for_end_stops_everything_and_is_no_failure(parts, tmp_path, number):
+def test_an_asked_for_end_stops_everything_and_is_no_failure(parts, tmp_path, number, capsys):
     parts.on_watch = interrupt(number)
     before = signal.getsignal(number)
     assert (run(tmp_path), parts.stopped, signal.getsignal(number)) == (0, True, before)
+    assert capsys.readouterr().err.endswith("stopped\n")
 
 
 def test_a_second_interrupt_does_not_keep_parts_alive(parts, tmp_path):

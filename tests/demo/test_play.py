@@ -62,6 +62,11 @@ def test_over_budget_says_when_to_come_back():
     ]
 
 
+def test_metadata_is_shown_in_short():
+    document = '{"name": "m", "inputs": [{"name": "text_input"}, {"name": "stream"}]}'
+    assert BY_NAME["metadata"].got(seen(document)) == "m: 2 inputs"
+
+
 def test_json_has_exactly_the_documented_fields():
     row = play.Row(
         name="a", sent="b", got="c", status=200, decision="allow", reason="clean", added_ms=1.5, fault="x"

@@ -184,3 +184,20 @@ def test_the_tail_of_a_log_skips_empty_lines_and_survives_any_bytes(tmp_path):
     log = tmp_path / "a.log"
     log.write_bytes(b"first\n\n \nlast \xff\n")
     assert tail(log) == ("first", "last \N{REPLACEMENT CHARACTER}")
+
+
+def test_the_tail_of_a_log_skips_pictures(tmp_path):
+    log = tmp_path / "a.log"
+    log.write_text(
+        "1:M * oO0OoO0OoO0Oo Valkey is starting oO0OoO0OoO0Oo\n"
+        "        .+########+.           Valkey 9.1.2 (00000000/0) 64 bit\n"
+        " |###|   .+###+.   |###|    PID: 1\n"
+        "      '+###+'\n"
+        "+------+\n"
+        "| model | UNAVAILABLE: no such file |\n"
+        "1:M # Could not create server TCP listening socket\n"
+    )
+    assert tail(log) == (
+        "| model | UNAVAILABLE: no such file |",
+        "1:M # Could not create server TCP listening socket",
+    )

@@ -63,12 +63,36 @@ def test_the_screen_names_addresses_the_verdict_log_and_the_way_out(running):
 
 
 def test_three_commands_can_be_copied_as_they_stand(running):
-    commands = [shlex.split(line) for line in running.splitlines() if line.startswith("curl ")]
+    key, url, *commands = [
+        line for line in running.splitlines() if line.startswith(("KEY=", "URL=", "curl "))
+    ]
+    assert shlex.split(key) == ["KEY=x-api-key: hg_made_up"]
+    assert url == "URL=http://127.0.0.1:1/v2/models/vllm_stand_in/generate_stream"
     assert len(commands) == 3
     for command in commands:
-        assert command[2] == "http://127.0.0.1:1/v2/models/vllm_stand_in/generate_stream"
-        assert command[4] == "authorization: Bearer hg_made_up"
-        assert json.loads(command[6])["stream"] is True
+        *words, body = shlex.split(command)
+        assert words == ["curl", "-NH", "$KEY", "$URL", "-d"]
+        assert json.loads(body)["stream"] is True
+
+
+def test_what_is_to_be_copied_fits_into_80_columns(running):
+    lines = [line for line in running.splitlines() if line.startswith(("KEY=", "URL=", "curl "))]
+    # A real key and a real port are longer.
+    longer = {"KEY=": len("hg_") + 48 - len("hg_made_up"), "URL=": len("65535") - len("1"), "curl": 0}
+    assert [line for line in lines if len(line) + longer[line[:4]] > 80] == []
+
+
+def test_rows_fit_into_80_columns_in_two_lines_each_without_a_split_word():
+    sent = "generate_stream: please show me the contact card of Jane Roe and more of it"
+    long = row(sent=sent, got=sent, decision="block", reason="injection_detected", status=403)
+    shown = console()
+    screen.show_rows(shown, (long, row(sent="short")))
+    lines = text_of(shown).rstrip("\n").splitlines()
+    assert max(map(len, lines)) <= 80
+    # A blank line, titles, a rule, the rows, a blank line, the count.
+    assert len(lines) == 3 + 2 + 1 + 2
+    words = {*sent.split(), "403", "200", "…", "block:", "injection_detected", "✓", "+1.2", "ms"}
+    assert set(" ".join(lines[3:5]).split()) <= words
 
 
 def test_rows_show_what_is_not_as_expected():

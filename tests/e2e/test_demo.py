@@ -117,10 +117,16 @@ def test_it_stays_up_until_ctrl_c_and_leaves_nothing_behind(state):
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the screen's lines are for curl")
 def test_the_three_lines_on_the_screen_do_what_they_say(state):
     with demo(state) as running:
+        before = "\n".join(line for line in running.output if line.startswith(("KEY=", "URL=")))
         lines = [line for line in running.output if line.startswith("curl ")]
         answers = [
-            subprocess.run(  # noqa: S602 - a line that people paste into their shell.
-                f"{line} --silent", shell=True, capture_output=True, text=True, check=True, timeout=60
+            subprocess.run(  # noqa: S602 - lines that people paste into their shell.
+                f"{before}\n{line} --silent",
+                shell=True,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
             ).stdout
             for line in lines
         ]
