@@ -72,7 +72,7 @@ def read_back(field: str, body: bytes) -> str:
     return json.loads(whole)["a b"] if field == "arguments" else whole
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(
         ["content", "refusal", "reasoning", "reasoning_content", "audio", "arguments", "made_up"]
@@ -99,7 +99,7 @@ def test_in_a_stream(field, value, escapes, places, finish):
     assert (came.startswith("So it is ["), came.endswith("] now.")) == (True, True)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(VALUES), st.lists(st.integers(0, 60), max_size=4))
 def test_in_a_whole_answer(value, escapes):
     text = f"So it is {value} now."
