@@ -115,6 +115,12 @@ class AnswerLane:
                 exchange.output_bytes += len(text) if text.isascii() else len(text.encode())
         if exchange.reservation is not None:
             self._check_length(exchange)
+        if len(frame.deltas) == 1 and not (frame.ended or frame.final or frame.error):
+            # Nearly every frame: one text, and nothing ends.
+            ((channel, text),) = frame.deltas
+            released = self._feed_channel(exchange, channel, text, eof=False)
+            parts.append(self._session.write_response(frame, (released,)))
+            return
         texts = []
         last_of = {delta.channel: at for at, delta in enumerate(frame.deltas)}
         ends_all = frame.final or frame.error

@@ -64,8 +64,11 @@ class SseReader:
             PeerError: a frame exceeds its bound (UPSTREAM_UNREADABLE, status 502).
         """
         frames: list[SseFrame] = []
-        if self._begun and not self._buffer:
-            chunk = self._plain(chunk, frames)
+        if not self._buffer:
+            # What does not begin as a byte order mark does has none.
+            self._begun = self._begun or (chunk != b"" and not chunk.startswith(_BOM[:1]))
+            if self._begun:
+                chunk = self._plain(chunk, frames)
         self._buffer += chunk
         if not self._begun and not self._begin(eof=eof):
             return frames
@@ -73,6 +76,8 @@ class SseReader:
             if len(raw) > self._frame_bytes_max:
                 raise self._too_large()
             frames.append(_frame(raw))
+            if len(frames) == 1:
+                self._go_on_plain(frames)
         self._forget_read()
         if len(self._buffer) > self._frame_bytes_max:
             raise self._too_large()
@@ -100,6 +105,12 @@ class SseReader:
             frames.append(SseFrame(chunk[begin:following], data, (prefix, end - begin)))
             begin = following
         return chunk[begin:] if begin else chunk
+
+    def _go_on_plain(self, frames: list[SseFrame]) -> None:
+        """Take the fast path behind the frame that a chunk completed; once per chunk, since it copies."""
+        rest = bytes(self._buffer[self._read :])
+        self._read += len(rest) - len(self._plain(rest, frames))
+        self._searched = self._read
 
     def _begin(self, *, eof: bool) -> bool:
         """Pass over a byte order mark; False while it is not clear whether there is one."""

@@ -226,9 +226,9 @@ class Load:
         return {"streams": streams, "answers": done, "failed": failures[0], "per_s": done / spent}
 
     async def plants(self, target: Target) -> dict[str, object]:
-        """One paced answer with planted values: how many are to be seen, whole or in part."""
+        """One answer with planted values, event by event: how many are to be seen, whole or in part."""
         client = await connect(target.port)
-        answer = await client.ask(target.request("paced", self._number()), keep=True)
+        answer = await client.ask(target.request("brisk", self._number()), keep=True)
         client.close()
         if not answer.ok:
             return {"failed": True}

@@ -19,11 +19,12 @@ PLANTED_EACH = 4
 # How values are planted, by the name of the script.
 OPENAI_PLANTS = ("whole", "split", "tools", "reasoning")
 TRITON_PLANTS = ("whole", "split")
-_WORDS = (
+_TEXT = (
     "the model streams its answer in small pieces and every piece should reach the reader soon after it "
-    "was made because people read along while a long text grows on their screen and even half a second in the "
-    "middle of a sentence is something that they notice"
-).split()  # noqa: SIM905 - a text.
+    "was made because people read along while a long text grows on their screen and even half a second in "
+    "the middle of a sentence is something that they notice"
+)
+_WORDS = _TEXT.split()
 _ID = "chatcmpl-0123456789abcdef0123456789abcdef"
 _PIECE_CHARS = (8, 16)
 # A piece of a planted value that counts as a leak in part.
