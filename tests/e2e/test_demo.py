@@ -21,7 +21,7 @@ from extproc.demo.cases import CASES
 from extproc.demo.install import install_triton
 
 HEADGATE = Path(sysconfig.get_path("scripts")) / "headgate"
-PARTS = {"tritonserver", "valkey-server", "headgate", "envoy"}
+PARTS = {"tritonserver", "extproc.demo.openai_front", "valkey-server", "headgate", "envoy"}
 
 pytestmark = pytest.mark.timeout(300)
 
