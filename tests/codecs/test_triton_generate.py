@@ -62,6 +62,7 @@ def test_paths_give_model_and_stream(path, model, stream):
         "/v2/models/" + "a" * 129 + "/generate",
         "/v2/models/m/versions//generate",
         "/v2/models/m/versions/a/generate",
+        "/v2/models/m/versions/4111111111111111/generate",
         "/v2/models/m/versions/\u0661/generate",
         "/v2/models/m/infer",
         "/v2/models/m/trace/setting",

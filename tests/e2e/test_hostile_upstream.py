@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from hostile_upstream import HostileUpstream, events, whole
+from live_traffic import raw
 from real_parts import Gateway, GatewayMaker, StandIn
 
 from extproc.demo.parts import Valkey
@@ -87,6 +88,30 @@ def test_nothing_planted_comes_out(
     assert answer.status_code == status
     assert PLANTED.search(everything(answer)) is None
     assert {name.lower() for name in answer.headers} <= OWN_HEADERS
+
+
+@pytest.mark.parametrize(
+    "early",
+    [
+        b"HTTP/1.1 103 Early Hints\r\nlink: <" + SSN + b">\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\nx-leak: " + SSN + b"\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\nx-leak: " + SSN + b"\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\nx-leak: "
+        + SSN
+        + b"\r\n\r\n",
+    ],
+    ids=["103", "100", "102", "101"],
+)
+def test_heads_before_the_answers_own_carry_nothing(
+    early: bytes, gateway: Gateway, upstream: HostileUpstream
+):
+    upstream.answers[GENERATE] = early + whole(HI)
+    body = '{"text_input":"hi"}'
+    fields = {**gateway.headers(), "host": "a", "connection": "close", "content-length": str(len(body))}
+    lines = [f"POST {GENERATE} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", body]
+    seen = raw(gateway.envoy.port, "\r\n".join(lines).encode(), timeout_s=3.0)
+    assert seen.startswith(b"HTTP/1.1 ")
+    assert PLANTED.search(seen) is None
 
 
 def test_what_nobody_judged_does_not_go_up(gateway: Gateway, upstream: HostileUpstream):
