@@ -96,6 +96,7 @@ class Service:
             InferenceBounds(
                 workers=settings.inferences,
                 queue_texts_max=LIMITS.classify_queue_max,
+                tenant_texts_max=LIMITS.classify_tenant_queue_max,
                 windows_max=LIMITS.classify_windows_max,
                 stall_ms=LIMITS.classify_stall_ms,
             ),

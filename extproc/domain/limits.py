@@ -52,6 +52,8 @@ class Limits:
     classify_deadline_ms: int = 5_000
     # Texts waiting for the classifier before further ones are shed.
     classify_queue_max: int = 256
+    # Of these one tenant's, unless they are of a single call: so that none fills the queue.
+    classify_tenant_queue_max: int = 64
     # A thread still busy this long after its call's deadline counts as hung: a batch takes well under it.
     classify_stall_ms: int = 2_000
     # How often readiness asks Redis.

@@ -34,10 +34,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classify:
-    """Score texts with one head of the classifier."""
+    """Score texts with one head of the classifier. ``tenant`` is whose share of it they use."""
 
     head: str
     texts: tuple[str, ...]
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,7 @@
-"""Runs the effect Classify on a fixed number of threads, behind a bounded queue.
+"""Runs the effect Classify on a fixed number of threads, behind a bounded queue shared fairly by tenants.
 
+Whoever used least comes next. Between two windows a long call lets shorter ones of tenants that used less
+pass, so that one with a hundred windows holds nobody else up; whoever fills the queue is shed first.
 A call ends at its deadline whatever the threads do. Work that nobody waits for any more is dropped before
 it runs, or between two windows. Where every thread hangs, calls are refused at once until one comes back;
 no thread is ever added. No text reaches an error or a log.
@@ -11,13 +13,13 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from classifiers.errors import AbandonedError, TooManyWindowsError
 from extproc.domain.errors import DependencyError, FailureKind
 from extproc.domain.ports import Scores, TextScore
+from extproc.edge.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -54,6 +56,21 @@ class _Job:
     answer: asyncio.Future[Scores | FailureKind]
     wanted: bool = True
 
+    @property
+    def tenant(self) -> str:
+        """Whose share it uses."""
+        return self.effect.tenant
+
+    @property
+    def places(self) -> int:
+        """The places in the queue that it takes: one per text."""
+        return len(self.effect.texts)
+
+    @property
+    def chars(self) -> int:
+        """Its texts' length: a measure of its work that needs none."""
+        return sum(map(len, self.effect.texts))
+
     def settle(self, outcome: Scores | FailureKind) -> None:
         """Bring the outcome to the caller's loop, from any thread."""
         try:
@@ -69,9 +86,14 @@ class _Job:
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """A thread and what it runs."""
+    """A thread and what it runs: the last of the stack, while the others wait that it passed."""
 
-    running: _Job | None = None
+    stack: list[_Job] = field(default_factory=list)
+
+    @property
+    def running(self) -> _Job | None:
+        """What the thread works on."""
+        return self.stack[-1] if self.stack else None
 
 
 @dataclass(slots=True)
@@ -87,13 +109,14 @@ class InferenceBounds:
     """What the service may use.
 
     ``workers`` are threads, and so inferences at once: times a runtime's own threads they should not
-    exceed the cores. ``queue_texts_max`` texts may wait for a thread; more are shed. ``windows_max``
-    counts one call's windows over all its texts. A thread that still runs ``stall_ms`` after its call's
-    deadline counts as hung.
+    exceed the cores. ``queue_texts_max`` texts may wait for a thread, ``tenant_texts_max`` of one tenant
+    unless they are of a single call; more are shed. ``windows_max`` counts one call's windows over all its
+    texts. A thread that still runs ``stall_ms`` after its call's deadline counts as hung.
     """
 
     workers: int
     queue_texts_max: int
+    tenant_texts_max: int
     windows_max: int
     stall_ms: int
 
@@ -114,8 +137,7 @@ class InferenceService:
         self._heads = dict(heads)
         self._bounds = bounds
         self._clock = clock
-        self._queue: deque[_Job] = deque()
-        self._waiting_texts = 0
+        self._turns: Turns[_Job] = Turns(bounds.queue_texts_max, bounds.tenant_texts_max)
         self._closing = False
         self._drain: _Drain | None = None
         self._changed = threading.Condition()
@@ -134,7 +156,7 @@ class InferenceService:
     @property
     def waiting_texts(self) -> int:
         """Texts that no thread has taken yet."""
-        return self._waiting_texts
+        return self._turns.places
 
     @property
     def busy_threads(self) -> int:
@@ -145,7 +167,8 @@ class InferenceService:
         """Score an effect's texts.
 
         Raises:
-            DependencyError: DEADLINE at the deadline; OVERLOADED at once where the queue is full;
+            DependencyError: DEADLINE at the deadline; OVERLOADED where the queue or the tenant's share of
+                it is full, or where a tenant with less in it came while it waited;
                 UNAVAILABLE where the head is unknown, the model failed, every thread hangs or the service
                 closes; TOO_LONG where the texts need more than ``windows_max`` windows or more places
                 than the queue has.
@@ -182,25 +205,23 @@ class InferenceService:
             self._fail_the_rest()
 
     def _admit(self, job: _Job) -> None:
-        texts = len(job.effect.texts)
         with self._changed:
             if self._closing or self._all_hang():
                 raise DependencyError(FailureKind.UNAVAILABLE, _WHAT)
-            if texts > self._bounds.queue_texts_max:
+            if job.places > self._bounds.queue_texts_max:
                 raise DependencyError(FailureKind.TOO_LONG, _WHAT)
-            if self._waiting_texts + texts > self._bounds.queue_texts_max:
+            shed = self._turns.add(job)
+            if shed is None:
                 raise DependencyError(FailureKind.OVERLOADED, _WHAT)
-            self._queue.append(job)
-            self._waiting_texts += texts
+            for other in shed:
+                other.settle(FailureKind.OVERLOADED)
             self._changed.notify()
 
     def _forget(self, job: _Job) -> None:
         """The caller has left: give its place in the queue free, even where no thread comes by."""
         job.wanted = False
         with self._changed:
-            if job in self._queue:
-                self._queue.remove(job)
-                self._waiting_texts -= len(job.effect.texts)
+            if self._turns.remove(job):
                 self._tell_if_idle()
 
     def _all_hang(self) -> bool:
@@ -208,7 +229,7 @@ class InferenceService:
         return all(worker.running is not None and worker.running.due < latest for worker in self._workers)
 
     def _tell_if_idle(self) -> None:
-        idle = not self._queue and all(worker.running is None for worker in self._workers)
+        idle = not self._turns and all(worker.running is None for worker in self._workers)
         if self._drain is not None and idle:
             try:
                 self._drain.loop.call_soon_threadsafe(self._drain.idle.set)
@@ -218,10 +239,7 @@ class InferenceService:
 
     def _fail_the_rest(self) -> None:
         with self._changed:
-            running = [worker.running for worker in self._workers if worker.running is not None]
-            left = [*self._queue, *running]
-            self._queue.clear()
-            self._waiting_texts = 0
+            left = [*self._turns.clear(), *(job for worker in self._workers for job in worker.stack)]
         for job in left:
             job.wanted = False
             job.settle(FailureKind.UNAVAILABLE)
@@ -230,29 +248,42 @@ class InferenceService:
 
     def _work(self, worker: _Worker) -> None:
         while (job := self._take(worker)) is not None:
-            outcome = self._outcome(job)
-            with self._changed:
-                # At once, so that whoever has the answer finds the thread free, and the other way round.
-                job.settle(outcome)
-                worker.running = None
-                self._tell_if_idle()
+            self._run(worker, job)
             # An idle thread must not keep the last call's texts alive.
             del job
+
+    def _run(self, worker: _Worker, job: _Job) -> None:
+        outcome = self._outcome(worker, job)
+        with self._changed:
+            # At once, so that whoever has the answer finds the thread free, and the other way round.
+            job.settle(outcome)
+            worker.stack.pop()
+            self._turns.done()
+            self._tell_if_idle()
 
     def _take(self, worker: _Worker) -> _Job | None:
         """The next job; None where the service closes and nothing is left."""
         with self._changed:
-            while not self._queue:
+            while (job := self._turns.take()) is None:
                 if self._closing:
                     return None
                 self._changed.wait()
-            job = self._queue.popleft()
-            self._waiting_texts -= len(job.effect.texts)
-            worker.running = job
+            worker.stack.append(job)
             return job
 
-    def _outcome(self, job: _Job) -> Scores | FailureKind:
+    def _let_pass(self, worker: _Worker, job: _Job) -> None:
+        """Run what is shorter and of a tenant that used less, in between."""
+        while True:
+            with self._changed:
+                shorter = self._turns.take_before(job)
+                if shorter is None:
+                    return
+                worker.stack.append(shorter)
+            self._run(worker, shorter)
+
+    def _outcome(self, worker: _Worker, job: _Job) -> Scores | FailureKind:
         def proceed() -> bool:
+            self._let_pass(worker, job)
             return job.wanted and self._clock() < job.due
 
         if not proceed():

@@ -27,6 +27,7 @@ def model_scoring() -> Scoring:
         InferenceBounds(
             workers=1,
             queue_texts_max=LIMITS.classify_queue_max,
+            tenant_texts_max=LIMITS.classify_tenant_queue_max,
             windows_max=LIMITS.classify_windows_max,
             stall_ms=LIMITS.classify_stall_ms,
         ),

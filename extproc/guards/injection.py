@@ -51,7 +51,8 @@ class Injection:
     def needs(self, exchange: ExchangeView) -> tuple[Effect, ...]:
         """One Classify for all segments together; nothing where there is no text."""
         texts = tuple(segment.text for segment in self._judged(exchange))
-        return (Classify(head=HEAD, texts=texts),) if texts else ()
+        tenant = "" if exchange.principal is None else exchange.principal.tenant
+        return (Classify(head=HEAD, texts=texts, tenant=tenant),) if texts else ()
 
     def judge(self, exchange: ExchangeView, answers: tuple[Answer, ...]) -> Verdict:
         """Refuse where a segment scores at the threshold or above.

@@ -1,8 +1,10 @@
 import math
+from dataclasses import replace
 
 import pytest
 from exchanges import exchange, guard_env, read_only, segment
 
+from extproc.domain.identity import Principal
 from extproc.domain.ports import ALLOWED, Classify, Renewed, Scores, TextScore
 from extproc.domain.segment import Origin, Role
 from extproc.domain.verdict import Action, Lane, Reason
@@ -27,11 +29,21 @@ def scores(*values, head="injection"):
 
 def test_every_segment_is_asked_about_in_order():
     view = exchange("one", segment("two", 1, role=Role.TOOL, origin=Origin.TOOL_RESULT), "three")
-    assert build().needs(view) == (Classify(head="injection", texts=("one", "two", "three")),)
+    assert build().needs(view) == (
+        Classify(head="injection", texts=("one", "two", "three"), tenant="acme"),
+    )
 
 
 def test_segments_without_text_are_not_asked_about():
-    assert build().needs(exchange("", "one", "")) == (Classify(head="injection", texts=("one",)),)
+    assert build().needs(exchange("", "one", "")) == (
+        Classify(head="injection", texts=("one",), tenant="acme"),
+    )
+
+
+def test_the_work_is_the_tenants():
+    view = replace(exchange("one"), principal=Principal(tenant="other", key_id="k"))
+    (effect,) = build().needs(view)
+    assert effect.tenant == "other"
 
 
 @pytest.mark.parametrize("view", [exchange(), exchange(""), read_only("m")])
@@ -48,9 +60,11 @@ def test_roles_and_origins_narrow_what_is_judged():
         segment("document", 3, origin=Origin.DOCUMENT),
     )
     by_role = build(roles=(Role.USER, Role.TOOL))
-    assert by_role.needs(view) == (Classify(head="injection", texts=("user", "tool", "document")),)
+    assert by_role.needs(view) == (
+        Classify(head="injection", texts=("user", "tool", "document"), tenant="acme"),
+    )
     by_both = build(roles=(Role.USER,), origins=(Origin.DIRECT,))
-    assert by_both.needs(view) == (Classify(head="injection", texts=("user",)),)
+    assert by_both.needs(view) == (Classify(head="injection", texts=("user",), tenant="acme"),)
 
 
 @pytest.mark.parametrize("score", [0.0, 0.3, math.nextafter(0.52, 0)])
