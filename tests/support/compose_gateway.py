@@ -12,7 +12,7 @@ WORKERS = 2
 
 HEADER = """\
 # Envoy of docker-compose.yaml: bootstrap.yaml, which says why each line is there, with other places.
-# tests/support/compose_gateway.py writes it: change bootstrap.yaml and run that. A test holds both together.
+# tests/support/compose_gateway.py writes it: change bootstrap.yaml, run that. A test holds both together.
 """
 
 _ENDPOINT = (
