@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from extproc.domain.limits import LIMITS
 from extproc.redaction import charset as cs
-from extproc.redaction.prefilter import prefilter
+from extproc.redaction.prefilter import ahead, prefilter
 from extproc.redaction.rules import EXCLUDED, Boundary, RuleError, is_word
 from extproc.redaction.shape import shape
 from extproc.redaction.validators import name_of
@@ -238,9 +238,17 @@ class Automaton:
                 self._prefilters.clear()
             chosen = [number for number in range(len(self.rules)) if mask >> number & 1]
             found = self._prefilters[mask] = prefilter(
-                [(self.rules[number].left, self.shapes[number].node) for number in chosen]
+                [
+                    (self.rules[number].left, self.shapes[number].node, self._ahead(number))
+                    for number in chosen
+                ]
             )
         return found
+
+    def _ahead(self, number: int) -> str:
+        measured = self.shapes[number]
+        needs = cs.of_chars(self.rules[number].needs)
+        return ahead(measured.positions.chars, needs, measured.chars_max)
 
     def start(self, before: int, taken: int, mask: int = -1) -> State:
         """The masked rules' state after a first character of class ``taken`` that follows ``before``."""
@@ -308,5 +316,5 @@ def _identity(rule: Rule) -> tuple[str | float | bool, ...]:
         raise RuleError(rule.name, "its validator is not in the registry")
     return (
         *(rule.name, rule.entity_type, rule.pack, rule.body, rule.left.value, rule.right.value),
-        *(validator, rule.score, rule.ignore_case),
+        *(validator, rule.needs, rule.score, rule.ignore_case),
     )

@@ -38,14 +38,33 @@ class _Step:
 _Path: TypeAlias = tuple[_Step, ...]
 
 
-def prefilter(parts: Sequence[tuple[Boundary, Node]]) -> re.Pattern[str]:
-    """One expression for bodies with their left boundaries; it never matches where there are none."""
-    by_boundary: dict[Boundary, set[_Path]] = {}
-    for boundary, node in parts:
+def prefilter(parts: Sequence[tuple[Boundary, Node, str]]) -> re.Pattern[str]:
+    """One expression for bodies with their left boundaries and what ``ahead`` gave for them.
+
+    It never matches where there are none.
+    """
+    grouped: dict[tuple[str, Boundary], set[_Path]] = {}
+    for boundary, node, wanted in parts:
         for path in _paths([node], DEPTH):
-            by_boundary.setdefault(_coarse(boundary, path), set()).add(path)
-    groups = [_left(boundary) + _source(paths) for boundary, paths in sorted(by_boundary.items())]
+            grouped.setdefault((wanted, _coarse(boundary, path)), set()).add(path)
+    groups = [
+        _left(boundary) + (f"(?={_source(paths)}){wanted}" if wanted else _source(paths))
+        for (wanted, boundary), paths in sorted(grouped.items())
+    ]
     return re.compile("|".join(groups) if groups else r"(?!)")
+
+
+def ahead(chars: Iterable[CharSet], needs: CharSet, chars_max: int | None) -> str:
+    """Asks for a character of ``needs`` before the first that no match holds.
+
+    ``chars`` are the sets of the body's positions and ``chars_max`` is its longest match; where that or
+    ``needs`` is missing nothing is asked.
+    """
+    if not needs or chars_max is None:
+        return ""
+    others = cs.complement(cs.union(cs.complement(cs.union(*chars)), needs))
+    passed = f"{cs.class_source(others)}{{0,{chars_max}}}+" if others else ""
+    return rf"(?={passed}(?:\Z|{cs.class_source(needs)}))"
 
 
 def _coarse(boundary: Boundary, path: _Path) -> Boundary:

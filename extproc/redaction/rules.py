@@ -66,6 +66,7 @@ class Rule:
         left: What may stand before.
         right: What may stand after.
         validator: One of ``validators.VALIDATORS``, or None.
+        needs: Characters of which the validator asks for at least one; what has none is not even looked at.
         score: How sure a match is, in [0, 1].
         ignore_case: For ASCII letters of the body.
         matches: Texts that hold a match.
@@ -79,6 +80,7 @@ class Rule:
     left: Boundary = Boundary.NOT_WORD
     right: Boundary = Boundary.NOT_WORD
     validator: Validator | None = None
+    needs: str = ""
     score: float = 1.0
     ignore_case: bool = False
     matches: tuple[str, ...] = ()

@@ -56,7 +56,10 @@ class Thread:
         self.rule = -1
 
     def run(self, piece: Piece, at: int) -> int:
-        """Move over ``piece.classes[at:]`` as long as a rule can accept; gives where it stopped."""
+        """Move over ``piece.classes[at:]`` as long as a rule can accept; gives where it stopped.
+
+        ``at`` is 0 for a thread of an earlier feed, which has arrived at its state before.
+        """
         state = self.state
         if state is None:
             return at
@@ -64,7 +67,9 @@ class Thread:
         length = len(classes)
         origin = piece.origin
         asked: list[tuple[int, int]] = []
-        self._arrive(state, piece, at, asked)
+        if at:
+            # Once and not again: the text that a validator saw may be gone by the next feed.
+            self._arrive(state, piece, at, asked)
         while state.live and at < length:
             for taken in classes[at : at + _STRIDE]:
                 state = state[taken]

@@ -133,6 +133,7 @@ BUGS = {
         "{{{min(low, 1)},{high}}}+",
         "{{{min(low, 1)},{max(low, 1)}}}+",
     ),
+    "a validator is asked again once its text is gone": ("thread", "if at:", "if True:"),
     "classes forget what a set holds": (
         "automaton",
         "key = (self._in_sets[at], word, self._violates[at])",
@@ -196,6 +197,11 @@ def cases() -> list[Case]:
         one = replace(digits, right=Boundary.NONE)
         toys.append(Case((one,), tuple(text), oracle.redact(text, [one])))
         toys.append(Case((one,), (text,), oracle.redact(text, [one])))
+    short = replace(digits, body=r"\d\d", right=Boundary.NOT_DIGIT)
+    longer = replace(short, name="r1", body=r"\d\d-\d")
+    alive = replace(digits, name="r2", body=r"\d\d-\d\.b", validator=None)
+    again = (short, longer, alive)
+    toys.append(Case(again, ("18-1.", "x"), oracle.redact("18-1.x", list(again))))
     shipped = []
     for _ in range(80):
         text = "".join(chance.choice(EXAMPLES) + chance.choice([" ", "1", ""]) for _ in range(2))

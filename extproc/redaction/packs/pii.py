@@ -147,6 +147,7 @@ RULES: Final[tuple[Rule, ...]] = (
         rf"|{_HEX4}(?::{_HEX4}){{0,6}}::(?:{_AFTER_GAP})?|::(?:{_AFTER_GAP}))"
         r"(?:%[A-Za-z0-9]{1,15})?(?:/\d{1,3})?",
         validator=validators.ipv6,
+        needs="0123456789",
         score=0.6,
         matches=("2001:db8::8a2e:370:7334", "::1", "fe80::1", "2345:425:2CA1::23b5", "fe80::1%eth0/64"),
         rejects=("12:30:45", "::", "std::vector", "684D:1111:222:3333:4444:5555:77", "add::bad"),
