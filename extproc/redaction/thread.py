@@ -84,13 +84,16 @@ class Thread:
                         self._arrive(state, piece, at, asked)
                         if not state.live:
                             break
+        self._stop(state, piece, at, asked)
+        return at
+
+    def _stop(self, state: State, piece: Piece, at: int, asked: list[tuple[int, int]]) -> None:
         self.state = state if state.live else None
         if piece.eof:
             self._accept(state.before(EDGE), piece, at, asked)
             self.state = None
         if asked:
             self._decide(asked, piece)
-        return at
 
     def _arrive(self, state: State, piece: Piece, at: int, asked: list[tuple[int, int]]) -> None:
         if state.late:
