@@ -125,6 +125,14 @@ def table(results: Mapping[str, object]) -> str:
     return "\n".join(lines)
 
 
+def _beside(before: object) -> str:
+    """What must be said where the machine had other work."""
+    load = _inner(before, "load_1min")
+    if not isinstance(load, float) or load < 1:
+        return ""
+    return "The machine was not idle: other work took part of both cores, so rates are lower than they could be.\n"
+
+
 def section(results: Mapping[str, object]) -> str:
     """What stands in the README between the markers."""
     before, size = results["before"], results["size"]
@@ -142,8 +150,8 @@ def section(results: Mapping[str, object]) -> str:
 and all configurations at once; {parts}; load average before: {_inner(before, "load_1min")}.
 An answer has 100 events of about 12 characters, 20 ms apart or without gaps. Medians over
 {_inner(size, "rounds")} interleaved rounds, added over Envoy alone in the same round; rounds and tails:
-[`figures.json`](tests/bench/figures.json).
-
+[`figures.json`](tests/bench/figures.json). "Output guards" is identity, `pii` and `secrets` on answers only.
+{_beside(before)}
 {table(results)}
 
 Beside gRPC the filter's own work (parse, scan, splice) takes {min(costs):.0f} to {max(costs):.0f} us of CPU

@@ -236,7 +236,7 @@ def measure(size: Size, names: Sequence[str], seed: int, say: Callable[[str], No
         finally:
             bench.close()
     return {
-        "command": shlex.join(["make", "bench"]),
+        "command": shlex.join(["tests/bench/bench_run.py", *sys.argv[1:]]),
         "size": {name: getattr(size, name) for name in size.__slots__}
         if hasattr(size, "__slots__")
         else vars(size),
