@@ -130,7 +130,7 @@ def _beside(before: object) -> str:
     load = _inner(before, "load_1min")
     if not isinstance(load, float) or load < 1:
         return ""
-    return "The machine was not idle: other work took part of both cores, so rates are lower than they could be.\n"
+    return "The machine was not idle: other work took part of both cores, which lowers the rates.\n"
 
 
 def section(results: Mapping[str, object]) -> str:
@@ -150,7 +150,8 @@ def section(results: Mapping[str, object]) -> str:
 and all configurations at once; {parts}; load average before: {_inner(before, "load_1min")}.
 An answer has 100 events of about 12 characters, 20 ms apart or without gaps. Medians over
 {_inner(size, "rounds")} interleaved rounds, added over Envoy alone in the same round; rounds and tails:
-[`figures.json`](tests/bench/figures.json). "Output guards" is identity, `pii` and `secrets` on answers only.
+[`figures.json`](tests/bench/figures.json). "Output guards" is identity with `pii` and
+`secrets` on answers only.
 {_beside(before)}
 {table(results)}
 
