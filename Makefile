@@ -14,7 +14,7 @@ STAMP := $(VENV)/.headgate-installed
 # Written for people; pip's own settings (an index of your own, say) come from its usual places.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo play test check format types unit e2e bench lock secrets clean
+.PHONY: help demo play test check format types unit e2e fuzz bench lock secrets clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done
@@ -40,12 +40,15 @@ types: $(STAMP)
 
 unit: $(STAMP)
 	@echo '== unit and property tests'
-	@$(BIN)/python -m pytest -q -m 'not e2e and not gpu'
+	@$(BIN)/python -m pytest -q -m 'not e2e and not gpu and not slow'
 
 e2e: $(STAMP)
 	@echo '== end-to-end tests: a real Envoy, Triton and Valkey'
 	@$(BIN)/python -m extproc.demo.install
-	@$(BIN)/python -m pytest -q -m 'e2e and not gpu'
+	@$(BIN)/python -m pytest -q -m 'e2e and not gpu and not slow'
+
+fuzz: $(STAMP) ## The long property and fuzz runs, about ten minutes
+	@$(BIN)/python -m pytest -q -m 'slow and not gpu'
 
 bench: $(STAMP) ## Measure the filter beside Envoy alone (BENCH='--write' puts the figures into the README)
 	@$(BIN)/python tests/bench/bench_run.py $(BENCH)
