@@ -113,7 +113,7 @@ class AnswerLane:
             for delta in frame.deltas:
                 text = delta.text
                 exchange.output_bytes += len(text) if text.isascii() else len(text.encode())
-        if exchange.reservation is not None:
+        if exchange.held_to_length:
             self._check_length(exchange)
         if len(frame.deltas) == 1 and not (frame.ended or frame.final or frame.error):
             # Nearly every frame: one text, and nothing ends.

@@ -39,6 +39,7 @@ class Exchange:
         "guard",
         "guards",
         "held_chars_max",
+        "held_to_length",
         "input_tokens",
         "key",
         "output_bytes",
@@ -81,6 +82,7 @@ class Exchange:
         self.answer_chars = 0
         self.output_bytes = 0
         self.held_chars_max = 0
+        self.held_to_length = False
         self.usage_reported = False
         self.input_tokens = 0
         self.output_tokens = 0
@@ -105,6 +107,8 @@ class Exchange:
     def take(self, verdict: Verdict, name: str) -> None:
         """Take over what an enforced verdict changes, except its action."""
         self.edits.extend(verdict.edits)
+        # Not in shadow, where the reservation is kept too but must not cut an answer.
+        self.held_to_length |= verdict.reservation is not None
         if verdict.principal is not None:
             self.view = replace(self.view, principal=verdict.principal)
         if verdict.cap_output_tokens is not None:

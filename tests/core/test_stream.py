@@ -318,6 +318,20 @@ def test_an_upstream_that_ignores_its_cap_is_cut_by_its_own_count():
     assert play.sent(Lane.RESPONSE).endswith(b"0 ERROR output_too_long\n")
 
 
+def test_a_budget_in_shadow_cuts_no_answer():
+    shadowed = bound(budget(), name="budget", stage=Stage.BUDGET, mode=Mode.SHADOW)
+    capped = Verdict(action=Action.ALLOW, reason=Reason.CLEAN, cap_output_tokens=1)
+    schema = bound(FakeGuard(judge_with=lambda _e, _a: capped), name="schema", stage=Stage.SCHEMA)
+    play = Playbook(policy(shadowed, schema))
+    play.head()
+    play.body(b"a\n", end=True)
+    play.effect(0, granted())
+    play.answer_head()
+    answer = b"0 x\n" * 100 + b"0 .\n"
+    play.answer(answer, end=True)
+    assert play.sent(Lane.RESPONSE) == answer
+
+
 def test_an_upstream_that_ignores_its_cap_is_cut_by_length_before_it_is_scanned():
     play = budgeted(watching())
     play.head()
