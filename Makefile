@@ -14,7 +14,7 @@ STAMP := $(VENV)/.headgate-installed
 # Written for people; pip's own settings (an index of your own, say) come from its usual places.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo play test check format types unit e2e fuzz bench lock secrets clean
+.PHONY: help demo play test check format types unit e2e fuzz proto bench lock secrets clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done
@@ -56,6 +56,9 @@ bench: $(STAMP) ## Measure the filter beside Envoy alone (BENCH='--write' puts t
 $(STAMP): requirements/dev.lock pyproject.toml requirements/make-env
 	@requirements/make-env $(VENV) requirements/dev.lock
 	@touch $@
+
+proto: $(STAMP) ## Write the generated protobuf modules anew
+	@$(BIN)/python proto/generate.py
 
 lock: ## Write the hash-pinned locks anew (UPGRADE=1: with the newest versions)
 	@requirements/make-locks $(if $(UPGRADE),--upgrade)

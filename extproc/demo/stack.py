@@ -112,6 +112,7 @@ def start_stack(  # noqa: PLR0913 - settings by name, each said once at the call
             if attempt == _STARTS_MAX or not _lost_a_port(error) or (port and error.part == Envoy.name):
                 raise
         except BaseException:
+            # Ctrl-C too: whatever it is goes on, but no part may be left behind.
             stack.stop()
             raise
         else:

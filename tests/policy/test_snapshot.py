@@ -24,6 +24,7 @@ policies:
 
 
 def scanner(watches):
+    # Binding a policy must not make a scanner.
     raise NotImplementedError(watches)
 
 
