@@ -28,7 +28,7 @@ PIECE_CHARS = 16_384
 
 # BERT's pre-tokenizer ends a word before each of these, so a cut there leaves every token as it was:
 # Unicode white space that its normalizer keeps, and ASCII punctuation.
-_CUT_BEFORE = frozenset(
+CUT_BEFORE = frozenset(
     " \t\n\r\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029"
     "\u202f\u205f\u3000!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 )
@@ -70,7 +70,7 @@ def piece_bounds(text: str, piece_chars: int = PIECE_CHARS) -> Iterator[tuple[in
     start = 0
     while len(text) - start > piece_chars:
         limit = start + piece_chars
-        cut = next((at for at in range(limit, start, -1) if text[at] in _CUT_BEFORE), limit)
+        cut = next((at for at in range(limit, start, -1) if text[at] in CUT_BEFORE), limit)
         yield start, cut
         start = cut
     if start < len(text):
