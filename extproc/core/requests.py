@@ -27,6 +27,7 @@ from extproc.core.refusals import (
 )
 from extproc.domain.errors import PeerError
 from extproc.domain.ports import ExchangeView, RequestEdits
+from extproc.domain.segment import Backend
 from extproc.domain.verdict import Lane, Mode, Reason
 
 if TYPE_CHECKING:
@@ -258,6 +259,7 @@ class RequestLane:
             cap_output_tokens=exchange.request.params.max_output_tokens,
             ask_usage=exchange.reservation is not None,
             allowed_models=exchange.allowed_models,
+            backend=self._policy.backends.get(exchange.request.params.model, Backend.VLLM),
             answer_watched=any(
                 watch.mode is Mode.ENFORCE for watch in watches_of(exchange.guards, exchange.view)
             ),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
+from extproc.domain.segment import Backend
 from extproc.domain.verdict import Action, Mode, OnError, Reason
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         Params,
         Segment,
         SegmentEdit,
+        Unscanned,
         Usage,
     )
     from extproc.domain.verdict import Finding, LocatedFinding, Refusal, Stage
@@ -127,7 +129,8 @@ Answer = Scores | Reserved | Settled | Renewed
 class RequestMessage:
     """One exchange's request, as a codec found it. ``key`` counts exchanges of the stream from 0.
 
-    ``inspectable_bytes`` is the message's length on the wire, after decoding.
+    ``inspectable_bytes`` is the message's length on the wire, after decoding. ``unscanned`` is what of it
+    is in no segment because it is no text.
     """
 
     key: int
@@ -135,6 +138,7 @@ class RequestMessage:
     params: Params
     segments: tuple[Segment, ...]
     inspectable_bytes: int
+    unscanned: frozenset[Unscanned] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +274,7 @@ class PolicySnapshot:
     ``identity`` are the guards of stage IDENTITY. ``pipelines`` maps a tenant to the rest, ordered by
     stage, then name; a tenant that is not in it is refused. ``known_models`` may stand in a record.
     ``bodies`` maps a tenant to what is kept of its exchanges; of a tenant that is not in it, nothing.
+    ``backends`` maps a model to the schema that it speaks, vLLM's where it is not in it.
     """
 
     digest: str
@@ -278,6 +283,7 @@ class PolicySnapshot:
     known_models: frozenset[str]
     scanner: ScannerFactory
     bodies: Mapping[str, BodyRule] = field(default_factory=lambda: MappingProxyType({}))
+    backends: Mapping[str, Backend] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,14 +326,16 @@ class RequestEdits:
     ``cap_output_tokens`` is written wherever the backend honours a limit, and injected where none
     stands. With ``ask_usage`` the codec asks the upstream for token counts and hides them again from
     a client that had not asked. ``allowed_models`` are the only ones that a list of models in the answer
-    may name; None where no guard restricts them. ``answer_watched`` is False where no guard may change the
-    answer's text: then nothing has to be taken out of it that a scanner could not follow.
+    may name; None where no guard restricts them. ``backend`` says where Triton's model looks for a limit
+    and whether it gives counts. ``answer_watched`` is False where no guard may change the answer's text:
+    then nothing has to be taken out of it that a scanner could not follow.
     """
 
     segments: tuple[SegmentEdit, ...] = ()
     cap_output_tokens: int | None = None
     ask_usage: bool = True
     allowed_models: frozenset[str] | None = None
+    backend: Backend = Backend.VLLM
     answer_watched: bool = True
 
 

@@ -35,7 +35,31 @@ class Operation(StrEnum):
 
     TEXT_COMPLETION = "text_completion"
     CHAT = "chat"
+    EMBEDDINGS = "embeddings"
     READ_ONLY = "read_only"
+
+
+class Backend(StrEnum):
+    """The request schema that a model behind Triton speaks: where its limit and its counts stand.
+
+    NONE honours no limit of output tokens and gives no counts: embeddings, classifiers.
+    """
+
+    VLLM = "vllm"
+    TENSORRTLLM = "tensorrtllm"
+    LLMAPI = "llmapi"
+    NONE = "none"
+
+
+class Unscanned(StrEnum):
+    """Content of a request that no guard can read as text."""
+
+    IMAGE = "image"
+    AUDIO = "audio"
+    VIDEO = "video"
+    FILE = "file"
+    TOKEN_IDS = "token_ids"  # noqa: S105 - ids of a model's vocabulary.
+    TENSOR = "tensor"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

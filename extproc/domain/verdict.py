@@ -66,6 +66,7 @@ class Reason(StrEnum):
     PROMPT_TOO_LONG = auto()
     MODEL_NOT_ALLOWED = auto()
     PARAMETER_NOT_ALLOWED = auto()
+    CONTENT_UNSCANNED = auto()
     BUDGET_EXCEEDED = auto()
     BUDGET_UNAVAILABLE = auto()
     INJECTION_DETECTED = auto()

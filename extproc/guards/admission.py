@@ -1,4 +1,4 @@
-"""Whether a prompt is neither empty nor beyond its bounds (OWASP LLM10, unbounded consumption).
+"""Whether a prompt can be read, is not empty and within its bounds (OWASP LLM10, unbounded consumption).
 
 Bytes, depth and nodes of the body are bounded before this, where it is read.
 """
@@ -17,10 +17,11 @@ from extproc.domain.ports import (
     ExchangeView,
     GuardEnv,
     GuardSpec,
+    RequestMessage,
     RuleWatch,
     Verdict,
 )
-from extproc.domain.segment import Operation, Segment
+from extproc.domain.segment import Operation, Segment, Unscanned
 from extproc.domain.verdict import Action, Reason, Stage
 from extproc.guards._binding import bound_to
 
@@ -44,15 +45,17 @@ class Settings:
     ``prompt_chars_max`` counts code points over all segments. The default is about 25,000 tokens of
     English: what the injection classifier reads on one CPU core within its deadline (16 ms per window
     of 256 tokens, stride 192). With a GPU it can be raised. ``segments_max`` holds 500 turns.
+    ``unscanned`` are the kinds of content that may pass though no guard can read them.
     """
 
     prompt_chars_max: Annotated[int, Interval(ge=1, le=LIMITS.body_bytes_max)] = 100_000
     segments_max: Annotated[int, Interval(ge=1, le=LIMITS.json_nodes_max)] = 1_024
+    unscanned: tuple[Unscanned, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """Refuses prompts without visible text and prompts beyond their bounds."""
+    """Refuses prompts without visible text, beyond their bounds, or with parts that nothing can read."""
 
     settings: Settings
 
@@ -69,6 +72,14 @@ class Admission:
             return _refused(Reason.PROMPT_EMPTY, BAD_REQUEST_STATUS, _EMPTY)
         if request.operation is Operation.READ_ONLY:
             return ALLOWED
+        return self._length_fault(request) or self._content_fault(request) or ALLOWED
+
+    def scanner(self, exchange: ExchangeView) -> RuleWatch | None:
+        """None: the answer is not this guard's."""
+        del exchange
+        return None
+
+    def _length_fault(self, request: RequestMessage) -> Verdict | None:
         segments_max, chars_max = self.settings.segments_max, self.settings.prompt_chars_max
         if len(request.segments) > segments_max:
             message = f"the prompt has too many parts: at most {segments_max} are accepted"
@@ -76,13 +87,15 @@ class Admission:
         if sum(len(segment.text) for segment in request.segments) > chars_max:
             message = f"the prompt is too long: at most {chars_max} characters are accepted"
             return _refused(Reason.PROMPT_TOO_LONG, TOO_LARGE_STATUS, message)
-        if not _any_visible(request.segments):
-            return _refused(Reason.PROMPT_EMPTY, BAD_REQUEST_STATUS, _EMPTY)
-        return ALLOWED
+        return None
 
-    def scanner(self, exchange: ExchangeView) -> RuleWatch | None:
-        """None: the answer is not this guard's."""
-        del exchange
+    def _content_fault(self, request: RequestMessage) -> Verdict | None:
+        unread = sorted(request.unscanned.difference(self.settings.unscanned))
+        if unread:
+            message = f"content that cannot be inspected is not accepted: {', '.join(unread)}"
+            return _refused(Reason.CONTENT_UNSCANNED, BAD_REQUEST_STATUS, message)
+        if not request.unscanned and not _any_visible(request.segments):
+            return _refused(Reason.PROMPT_EMPTY, BAD_REQUEST_STATUS, _EMPTY)
         return None
 
 

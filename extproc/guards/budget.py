@@ -89,7 +89,7 @@ class Budget:
                 return Verdict(
                     action=Action.ALLOW,
                     reason=Reason.CLEAN,
-                    cap_output_tokens=self._output_tokens_max(exchange.request),
+                    cap_output_tokens=self._output_tokens_max(exchange.request) or None,
                     reservation=plan,
                 )
             case (Reserved(granted=False) as denied,):
@@ -103,7 +103,9 @@ class Budget:
         return None
 
     def _output_tokens_max(self, request: RequestMessage) -> int:
-        """The most tokens that one answer may have: the caller's limit, or the policy's."""
+        """The most tokens of one answer: the caller's limit, or the policy's; an embedding has none."""
+        if request.operation is Operation.EMBEDDINGS:
+            return 0
         asked = request.params.max_output_tokens
         return self.settings.output_tokens_default_max if asked is None else asked
 

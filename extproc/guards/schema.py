@@ -193,6 +193,8 @@ class Schema:
                 status=BAD_REQUEST_STATUS,
                 message=fault,
             )
+        if request.operation is Operation.EMBEDDINGS:
+            return ALLOWED
         return Verdict(
             action=Action.ALLOW,
             reason=Reason.CLEAN,

@@ -244,6 +244,7 @@ def _digest(file: PolicyFile) -> str:
         "identity": file.identity,
         "policies": file.policies,
         "bodies": {name: bodies.model_dump() for name, bodies in file.bodies.items()},
+        "models": {name: model.model_dump() for name, model in file.models.items()},
     }
     canonical = json.dumps(_canonical(content), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

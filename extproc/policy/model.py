@@ -27,6 +27,7 @@ from pydantic.config import JsonDict
 from extproc.domain.bodies import Keep
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import GuardSpec
+from extproc.domain.segment import Backend
 from extproc.domain.verdict import Mode, OnError, Stage
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,39}$"
@@ -34,6 +35,8 @@ HASH_PATTERN: Final = r"^[0-9a-f]{64}$"
 REVIEWER_KEY_PATTERN: Final = r"^hgpub_[0-9a-f]{64}$"
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+# A model's name as it stands in a path, or in OpenAI's `model`.
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 KeyHash = Annotated[str, StringConstraints(pattern=HASH_PATTERN)]
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -94,6 +97,19 @@ class BodiesEntry(_Strict):
     required: bool = False
 
 
+_MODELS: Final = "What is true of models, by name; of one that is not here the defaults hold."
+_BACKEND: Final = (
+    "The request schema that the model speaks behind Triton: where its limit of output tokens and its "
+    "counts stand. none: it honours no limit and counts nothing (embeddings, classifiers)."
+)
+
+
+class ModelEntry(_Strict):
+    """What is true of one model, whoever asks it."""
+
+    backend: Backend = Field(default=Backend.VLLM, description=_BACKEND)
+
+
 class _Section(_Strict):
     """Base of a guard's section: what every guard has."""
 
@@ -116,7 +132,8 @@ class PolicyFile:
 
     ``identity`` maps the guards of stage IDENTITY to their settings: they run before the tenant, and so
     its policy, is known. ``policies`` maps a policy's name to its sections by guard, ``bodies`` to what it
-    keeps. ``routes`` is empty where the file has none, and then all routes are alike.
+    keeps. ``routes`` is empty where the file has none, and then all routes are alike. ``models`` maps the
+    name of a model to what is true of it.
     """
 
     tenants: Mapping[str, TenantEntry]
@@ -124,6 +141,7 @@ class PolicyFile:
     identity: Mapping[str, object]
     policies: Mapping[str, Mapping[str, GuardSection]]
     bodies: Mapping[str, BodiesEntry]
+    models: Mapping[str, ModelEntry] = dataclasses.field(default_factory=dict)
 
     def policy_of(self, tenant: str, route: str | None) -> str:
         """The policy that holds for a tenant on a route; None is a request without a route's name.
@@ -171,6 +189,7 @@ class PolicyModel:
             },
             policies={name: self._sections(policy) for name, policy in policies.items()},
             bodies={name: getattr(policy, f"{_PREFIX}bodies") for name, policy in policies.items()},
+            models=getattr(file, f"{_PREFIX}models"),
         )
 
     def allowed_names(self, place: tuple[str | int, ...]) -> tuple[str, ...]:
@@ -230,6 +249,10 @@ def policy_model(specs: Mapping[str, GuardSpec]) -> PolicyModel:
         "routes": (
             Mapping[Name, RouteEntry],
             Field(default_factory=dict, min_length=1, alias="routes", description=_ROUTES),
+        ),
+        "models": (
+            Mapping[ModelName, ModelEntry],
+            Field(default_factory=dict, alias="models", description=_MODELS),
         ),
         "policies": (Mapping[Name, policy], Field(alias="policies")),  # type: ignore[valid-type]  # made at run time
     }

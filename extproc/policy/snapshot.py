@@ -104,6 +104,7 @@ def build_policy(  # noqa: PLR0913 - the composition root names each part once.
         pipelines=MappingProxyType({}),
         known_models=_known_models(file),
         scanner=scanner,
+        backends=MappingProxyType({name: model.backend for name, model in file.models.items()}),
     )
 
     kept_by = {

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from exchanges import exchange, guard_env, read_only
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extproc.domain.segment import Unscanned
 from extproc.domain.verdict import Action, Reason
 from extproc.guards import admission
 from extproc.guards.admission import Settings
@@ -82,3 +85,34 @@ def test_what_passes_is_within_the_bound_and_not_blank(texts, bound):
     if verdict.action is Action.ALLOW:
         assert sum(map(len, texts)) <= bound
         assert "".join(texts).strip()
+
+
+def judge_unscanned(*texts, unscanned, settings=None):
+    seen = exchange(*texts)
+    seen = replace(seen, request=replace(seen.request, unscanned=frozenset(unscanned)))
+    return admission.GUARD.build(settings or Settings(), guard_env()).judge(seen, ())
+
+
+@pytest.mark.parametrize("kind", Unscanned)
+def test_content_that_nothing_can_read_is_refused_unless_the_policy_names_it(kind):
+    verdict = judge_unscanned("hello", unscanned=[kind])
+    assert (verdict.action, verdict.reason, verdict.status) == (Action.BLOCK, Reason.CONTENT_UNSCANNED, 400)
+    assert verdict.message == f"content that cannot be inspected is not accepted: {kind}"
+    assert (
+        judge_unscanned("hello", unscanned=[kind], settings=Settings(unscanned=(kind,))).action
+        is Action.ALLOW
+    )
+
+
+def test_only_the_kinds_that_the_policy_does_not_name_are_refused():
+    settings = Settings(unscanned=(Unscanned.IMAGE,))
+    verdict = judge_unscanned("hello", unscanned=list(Unscanned), settings=settings)
+    assert verdict.message == (
+        "content that cannot be inspected is not accepted: audio, file, tensor, token_ids, video"
+    )
+
+
+def test_an_allowed_image_needs_no_text_beside_it():
+    settings = Settings(unscanned=(Unscanned.IMAGE,))
+    assert judge_unscanned("", unscanned=[Unscanned.IMAGE], settings=settings).action is Action.ALLOW
+    assert judge("", settings=settings).reason is Reason.PROMPT_EMPTY

@@ -68,6 +68,12 @@ def test_a_limit_of_the_callers_stays():
     assert verdict.cap_output_tokens == 300
 
 
+def test_an_embedding_reserves_its_prompt_and_writes_no_limit():
+    one, view = guard(), exchange("hi", operation=Operation.EMBEDDINGS)
+    assert reserved_by(one, view).tokens == prompt_tokens(view.request)
+    assert one.judge(view, (granted(),)).cap_output_tokens is None
+
+
 def test_the_tenant_is_the_one_whose_pipeline_it_is():
     assert reserved_by(guard("other"), exchange("hi", max_output_tokens=1)).tenant == "other"
 

@@ -5,7 +5,7 @@ from exchanges import exchange, guard_env, read_only
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.domain.segment import ParamPlace
+from extproc.domain.segment import Operation, ParamPlace
 from extproc.domain.verdict import Action, Reason
 from extproc.guards import schema
 from extproc.guards.schema import SAMPLING_ALLOWED, Range, Settings
@@ -62,6 +62,12 @@ def test_a_list_names_only_what_may_be_asked(models, listed):
 
 def test_reading_gets_no_cap():
     assert judge(read_only("m")).cap_output_tokens is None
+
+
+def test_an_embedding_gets_no_cap_and_needs_an_allowed_model():
+    embedding = exchange("hi", operation=Operation.EMBEDDINGS)
+    assert judge(embedding, models=("m",)).cap_output_tokens is None
+    assert judge(embedding, models=("other",)).reason is Reason.MODEL_NOT_ALLOWED
 
 
 @pytest.mark.parametrize("count", [1, 4])

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from extproc.domain.errors import PolicyError
 from extproc.domain.limits import LIMITS
+from extproc.domain.segment import Backend
 from extproc.domain.verdict import Mode, OnError
 from extproc.guards import schema
 from extproc.policy.loading import load_policy
@@ -198,3 +199,10 @@ def test_any_text_is_a_policy_or_a_policy_error_whose_lines_say_where(policies, 
     except PolicyError as error:
         said = str(error)
     assert all(line.startswith("policy.yaml:") for line in said.splitlines())
+
+
+def test_what_is_true_of_models_changes_the_digest(policies):
+    plain = policies.parse(GOOD)
+    other = policies.parse(GOOD + "models: {llama: {backend: llmapi}}\n")
+    assert other.file.models["llama"].backend is Backend.LLMAPI
+    assert other.digest != plain.digest

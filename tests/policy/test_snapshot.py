@@ -2,6 +2,7 @@ import pytest
 from exchanges import fake_hash, find_digits
 
 from extproc.domain.identity import Principal
+from extproc.domain.segment import Backend
 from extproc.domain.verdict import Mode, OnError, Reason, Stage
 from extproc.policy.snapshot import build_policy
 
@@ -149,3 +150,12 @@ class TestRoutes:
     def test_a_tenant_has_one_pipeline_for_each_policy(self, routed):
         assert routed.on(("listed",)).pipelines["acme"] is routed.unrouted.pipelines["acme"]
         assert routed.on(("generate",)).pipelines["other"] is not routed.unrouted.pipelines["acme"]
+
+
+def test_what_is_true_of_models_reaches_every_route(build):
+    routed = build(
+        TEXT + "models: {llama-trt: {backend: tensorrtllm}, plain: {}}\nroutes: {generate: {}}\n"
+    )
+    backends = {"llama-trt": Backend.TENSORRTLLM, "plain": Backend.VLLM}
+    assert dict(routed.unrouted.backends) == backends
+    assert dict(routed.routes["generate"].backends) == backends
