@@ -34,6 +34,11 @@ class Token:
     prompt_tokens: int
     completion_tokens: int
 
+    @property
+    def finish(self) -> str | None:
+        """How a completion names the end; Triton's front end calls every end a stop."""
+        return "stop" if self.last else None
+
 
 @dataclass(slots=True)
 class Choice:

@@ -105,11 +105,11 @@ def test_refusals_are_those_of_tritons_front_end(serve, name):
     ("body", "kind"),
     [(b"{nope", "json_invalid"), (b'{"model":"vllm_llm"}', "missing"), (b'{"messages":[]}', "missing")],
 )
-def test_what_does_not_validate_is_a_422_with_findings(body, kind):
-    with pytest.raises(front.Refused) as caught:
-        front.read_chat(body, MODELS)
-    assert caught.value.status is HTTPStatus.UNPROCESSABLE_ENTITY
-    assert [one["type"] for one in caught.value.detail] == [kind]
+@pytest.mark.parametrize("path", front.ROUTES)
+def test_what_does_not_validate_is_a_422_with_findings(serve, path, body, kind):
+    answer = serve(Says())("POST", path, body)
+    assert answer.status == HTTPStatus.UNPROCESSABLE_ENTITY
+    assert [one["type"] for one in json.loads(answer.read())["detail"]] == [kind]
 
 
 def test_every_text_of_the_conversation_is_in_the_prompt(serve):
@@ -188,7 +188,7 @@ def test_models_are_listed(serve):
 
 def test_other_paths_are_not_found(serve):
     send = serve(Says())
-    for answer in (send("GET", "/metrics"), send("POST", "/v1/completions", b"{}")):
+    for answer in (send("GET", "/metrics"), send("POST", "/v1/nothing", b"{}")):
         assert (answer.status, json.loads(answer.read())) == (404, {"detail": "Not Found"})
 
 
