@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
-from typing import IO
 
 import click
 
+from extproc.cli_parts import FILE, FOLDER, Fails
 from extproc.domain.errors import HeadgateError
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _KEY_BYTES_MAX = 256
-
-
-class _Fails(click.ClickException):
-    """An error as one line on standard error; exit code 1."""
-
-    def show(self, file: IO[str] | None = None) -> None:
-        click.echo(f"headgate: {self.message}", file=file or sys.stderr)
 
 
 @click.group()
@@ -43,9 +33,9 @@ def new_key(*, file: Path) -> None:
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
-        raise _Fails(f"{file.name}: is there already, and may be the only key to what was sealed") from None
+        raise Fails(f"{file.name}: is there already, and may be the only key to what was sealed") from None
     except OSError as error:
-        raise _Fails(f"{file.name}: {error.strerror}") from None
+        raise Fails(f"{file.name}: {error.strerror}") from None
     with open(descriptor, "w", encoding="ascii") as opened:  # noqa: PTH123 - of a descriptor.
         opened.write(f"{private}\n")
     click.echo("Under a policy's bodies:", err=True)
@@ -54,8 +44,8 @@ def new_key(*, file: Path) -> None:
 
 @bodies.command("open")
 @click.argument("request_id", metavar="ID")
-@click.option("--bodies", "folder", type=_FOLDER, envvar="HEADGATE_BODIES", required=True)
-@click.option("--key", type=_FILE, help="File with the reviewer's private key; needed where it is sealed.")
+@click.option("--bodies", "folder", type=FOLDER, envvar="HEADGATE_BODIES", required=True)
+@click.option("--key", type=FILE, help="File with the reviewer's private key; needed where it is sealed.")
 def open_(*, request_id: str, folder: Path, key: Path | None) -> None:
     """Print what was kept of request ID (ID:N is one exchange of it), one line of JSON each.
 
@@ -72,13 +62,13 @@ def open_(*, request_id: str, folder: Path, key: Path | None) -> None:
             found += 1
             click.echo(json.dumps(read_sample(content, private), ensure_ascii=True))
     except (SampleFileError, OSError) as error:
-        raise _Fails(str(error) if isinstance(error, HeadgateError) else str(error.strerror)) from None
+        raise Fails(str(error) if isinstance(error, HeadgateError) else str(error.strerror)) from None
     if not found:
-        raise _Fails("nothing is kept under this id: never was, or no longer")
+        raise Fails("nothing is kept under this id: never was, or no longer")
 
 
 @bodies.command("purge")
-@click.option("--bodies", "folder", type=_FOLDER, envvar="HEADGATE_BODIES", required=True)
+@click.option("--bodies", "folder", type=FOLDER, envvar="HEADGATE_BODIES", required=True)
 @click.option("--all", "everything", is_flag=True, help="Also what is within its lifetime.")
 def purge(*, folder: Path, everything: bool) -> None:
     """Delete what is past its lifetime, as the service does each hour."""
@@ -87,5 +77,5 @@ def purge(*, folder: Path, everything: bool) -> None:
     try:
         deleted = BodyFolder(folder).purge(None if everything else time.time_ns() // 1_000_000)
     except OSError as error:
-        raise _Fails(f"cannot delete: {error.strerror}") from None
+        raise Fails(f"cannot delete: {error.strerror}") from None
     click.echo(f"deleted {deleted}")

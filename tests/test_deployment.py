@@ -20,11 +20,11 @@ import yaml
 from compose_gateway import compose_text
 from dockerfile import Stage, is_sent, parse
 
-from extproc.cli import ready, serve
 from extproc.demo.parts import Valkey, envoy_server
 from extproc.domain.limits import LIMITS
 from extproc.edge.ledger import ACL_RIGHTS, Ledger
 from extproc.edge.redis_login import FilePassword
+from extproc.serve_cli import ready, serve
 from extproc.settings import Settings, read_redis_password
 
 ROOT = Path(__file__).parent.parent

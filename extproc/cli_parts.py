@@ -1,0 +1,26 @@
+"""What the commands share: how a failure is said, and the kinds of their options."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import IO
+
+import click
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+class Fails(click.ClickException):
+    """An error as one line on standard error; exit code 1."""
+
+    def show(self, file: IO[str] | None = None) -> None:
+        """Write it there, or to standard error."""
+        click.echo(f"headgate: {self.message}", file=file or sys.stderr)
+
+
+class CannotAsk(Fails):
+    """The same with exit code 2, where 1 is an answer."""
+
+    exit_code = 2

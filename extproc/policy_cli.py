@@ -1,0 +1,90 @@
+"""The commands about a policy: check it, show its guards, and ask what it would do to a request."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from extproc.cli_parts import FILE, CannotAsk, Fails
+from extproc.domain.errors import HeadgateError, PolicyError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import BinaryIO
+
+
+@click.command()
+@click.option("--policy", type=FILE, help="Show the modes of this policy. [default: the shipped one]")
+def pipeline(*, policy: Path | None) -> None:
+    """Print the guards in the order in which they run."""
+    from extproc.policies import describe_pipeline
+
+    try:
+        click.echo(describe_pipeline(policy), nl=False)
+    except PolicyError as error:
+        raise Fails(str(error)) from None
+
+
+@click.command()
+@click.argument("request", type=click.File("rb"))
+@click.option("--policy", type=FILE, envvar="HEADGATE_POLICY", required=True, help="Policy file (YAML).")
+@click.option("--tenant", help="Who asks. [default: the policy's only tenant]")
+@click.option("--route", help="What Envoy calls the route. [default: it does not name one]")
+@click.option("--path", help="Where it is sent, as /v2/models/NAME/generate. [default: by its shape]")
+@click.option("--answer", type=click.File("rb"), help="What the model would say to it (text).")
+@click.option("--no-model", is_flag=True, help="Leave the classifier out.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(  # noqa: PLR0913 - one for each word of the command.
+    *,
+    request: BinaryIO,
+    policy: Path,
+    tenant: str | None,
+    route: str | None,
+    path: str | None,
+    answer: BinaryIO | None,
+    no_model: bool,
+    as_json: bool,
+) -> None:
+    """Explain what would happen to REQUEST (a body; - is standard input), guard by guard, offline.
+
+    Exit code 0: it would go on, changed or not; 1: it would be refused; 2: it could not be asked.
+    """
+    from extproc.explain.command import CheckOptions, run_check
+
+    options = CheckOptions(
+        policy=policy, tenant=tenant, route=route, path=path, model=not no_model, as_json=as_json
+    )
+    try:
+        text, code = run_check(request, answer, options)
+    except HeadgateError as error:
+        raise CannotAsk(str(error)) from None
+    click.echo(text, nl=False)
+    sys.exit(code)
+
+
+@click.group()
+def policy() -> None:
+    """The policy file."""
+
+
+@policy.command("check")
+@click.argument("file", type=FILE)
+@click.option("--envoy", type=FILE, help="Compare its routes with an Envoy configuration (YAML).")
+def policy_check(*, file: Path, envoy: Path | None) -> None:
+    """Say whether FILE is a policy that could be loaded, or where it is not and what to write."""
+    from extproc.policies import check_policy
+
+    try:
+        click.echo(check_policy(file, envoy))
+    except PolicyError as error:
+        raise Fails(str(error)) from None
+
+
+@policy.command("schema")
+def policy_schema() -> None:
+    """Print the JSON Schema of policy files, for editors."""
+    from extproc.policies import policy_schema
+
+    click.echo(policy_schema(), nl=False)
