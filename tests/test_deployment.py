@@ -265,7 +265,11 @@ def test_upstreams_are_the_services_of_their_names():
                 address = one["endpoint"]["address"].get("socket_address")
                 if address:
                     hosts[cluster["name"]] = (address["address"], address["port_value"])
-    assert hosts == {"triton": ("triton", 8000), "openai": ("triton", 9000)}
+    assert hosts == {
+        "triton": ("triton", 8000),
+        "triton_grpc": ("triton", 8001),
+        "openai": ("triton", 9000),
+    }
 
 
 def make_secrets(folder: Path) -> None:

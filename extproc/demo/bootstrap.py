@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bootstrap:
-    """What the template leaves open. All ports are on loopback. Without ``openai_port`` it is Triton's."""
+    """What the template leaves open. All ports are on loopback.
+
+    What has no port of its own gets Triton's HTTP port, which answers none of its requests.
+    """
 
     listen_port: int
     admin_port: int
@@ -22,6 +25,7 @@ class Bootstrap:
     triton_port: int
     access_log: Path
     openai_port: int | None = None
+    triton_grpc_port: int | None = None
 
 
 def render(values: Bootstrap) -> str:
@@ -39,6 +43,7 @@ def render(values: Bootstrap) -> str:
         ADMIN_PORT=values.admin_port,
         EXTPROC_PORT=values.extproc_port,
         TRITON_PORT=values.triton_port,
+        TRITON_GRPC_PORT=values.triton_grpc_port or values.triton_port,
         OPENAI_PORT=values.openai_port or values.triton_port,
         ACCESS_LOG=access_log,
     )

@@ -30,6 +30,7 @@ class Triton(Part):
         environment_path: The virtual environment made by ``triton_env``.
         models: The names under which the stand-in is served.
         port: Its HTTP port; a free one unless given.
+        grpc_port: Its gRPC port; a free one unless given.
         scripts: A directory from which the model recites files; see the model.
         journal: A file to which the model writes what it got. It holds prompts: for tests only.
         pace_ms: Pause before each token.
@@ -49,6 +50,7 @@ class Triton(Part):
         environment_path: Path,
         models: Sequence[str],
         port: int | None = None,
+        grpc_port: int | None = None,
         scripts: Path | None = None,
         journal: Path | None = None,
         pace_ms: int = 15,
@@ -60,6 +62,7 @@ class Triton(Part):
         self.journal = journal
         self._pace_ms = pace_ms
         self.port = free_port() if port is None else port
+        self.grpc_port = free_port() if grpc_port is None else grpc_port
 
     def command(self) -> Sequence[str | Path]:
         """Lay the model repository out; run the server."""
@@ -68,7 +71,11 @@ class Triton(Part):
         repository = self.state / "models"
         triton_env.lay_out_models(repository, self._models)
         return triton_env.server_command(
-            self._environment_path, repository, port=self.port, shared_memory=self._shared_memory
+            self._environment_path,
+            repository,
+            port=self.port,
+            grpc_port=self.grpc_port,
+            shared_memory=self._shared_memory,
         )
 
     @property
@@ -242,6 +249,7 @@ class Envoy(Part):
     Args:
         state: Where its configuration, access log and log go.
         triton_port: The upstream's HTTP port.
+        triton_grpc_port: The upstream's gRPC port; its HTTP port, which takes none, unless given.
         openai_port: The OpenAI front end's; Triton's, which has none of its paths, unless given.
         extproc_port: The filter's gRPC port.
         port: Its own HTTP port; a free one unless given.
@@ -259,6 +267,7 @@ class Envoy(Part):
         *,
         triton_port: int,
         extproc_port: int,
+        triton_grpc_port: int | None = None,
         openai_port: int | None = None,
         port: int | None = None,
         admin_port: int | None = None,
@@ -267,6 +276,7 @@ class Envoy(Part):
     ) -> None:
         super().__init__(state)
         self._triton_port = triton_port
+        self._triton_grpc_port = triton_grpc_port
         self._openai_port = openai_port
         self._extproc_port = extproc_port
         self._concurrency = concurrency
@@ -291,6 +301,7 @@ class Envoy(Part):
                 admin_port=self.admin_port,
                 extproc_port=self._extproc_port,
                 triton_port=self._triton_port,
+                triton_grpc_port=self._triton_grpc_port,
                 openai_port=self._openai_port,
                 access_log=self.access_log,
             )

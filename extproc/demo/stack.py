@@ -133,6 +133,7 @@ def _assemble(state: Path, credentials: Credentials, triton: Triton, port: int |
     envoy = Envoy(
         state,
         triton_port=triton.port,
+        triton_grpc_port=triton.grpc_port,
         openai_port=openai.port,
         extproc_port=headgate.port,
         port=port,

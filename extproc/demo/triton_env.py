@@ -49,9 +49,9 @@ def lay_out_models(repository: Path, names: Sequence[str]) -> None:
 
 
 def server_command(
-    environment: Path, repository: Path, *, port: int, shared_memory: str
+    environment: Path, repository: Path, *, port: int, grpc_port: int, shared_memory: str
 ) -> Sequence[str | Path]:
-    """The server's command line: HTTP on loopback and nothing else.
+    """The server's command line: HTTP and gRPC on loopback and nothing else.
 
     That build predates known fixes, so no other interface may ever reach it.
     """
@@ -61,7 +61,8 @@ def server_command(
         "--cache-directory": _package(environment) / "caches",
         "--http-address": LOOPBACK,
         "--http-port": port,
-        "--allow-grpc": "false",
+        "--grpc-address": LOOPBACK,
+        "--grpc-port": grpc_port,
         "--allow-metrics": "false",
         "--model-load-thread-count": 1,
         # After a crash of its stub it waits this long before it ends; the default is 30.

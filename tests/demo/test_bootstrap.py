@@ -76,7 +76,7 @@ def test_every_address_is_on_loopback(bootstrap):
             for value in node:
                 yield from addresses(value)
 
-    assert list(addresses(bootstrap)) == ["127.0.0.1"] * 5
+    assert list(addresses(bootstrap)) == ["127.0.0.1"] * 6
 
 
 def test_every_lane_and_phase_goes_through_the_filter(ext_proc):

@@ -68,7 +68,7 @@ def make_gateway(
 ) -> Iterator[MakeGateway]:
     """Makes gateways of the test's own, with empty books; see ``GatewayMaker``."""
     del books
-    maker = GatewayMaker(tmp_path_factory, stand_in.port, valkey.url)
+    maker = GatewayMaker(tmp_path_factory, stand_in.port, valkey.url, grpc_port=stand_in.triton.grpc_port)
     yield maker
     maker.close()
 
@@ -84,7 +84,7 @@ def shared_gateway(
     tmp_path_factory: pytest.TempPathFactory, stand_in: StandIn, valkey: Valkey
 ) -> Iterator[Gateway]:
     """A gateway with the demo's policy for tests that leave it as it was."""
-    maker = GatewayMaker(tmp_path_factory, stand_in.port, valkey.url)
+    maker = GatewayMaker(tmp_path_factory, stand_in.port, valkey.url, grpc_port=stand_in.triton.grpc_port)
     yield maker()
     maker.close()
 
@@ -93,5 +93,13 @@ def shared_gateway(
 def bare_envoy(tmp_path_factory: pytest.TempPathFactory, stand_in: StandIn) -> Iterator[Envoy]:
     """Envoy in front of Triton without the filter."""
     state = tmp_path_factory.mktemp("bare-envoy")
-    with running(Envoy(state, triton_port=stand_in.port, extproc_port=9, edit=without_filter)) as envoy:
+    triton = stand_in.triton
+    envoy = Envoy(
+        state,
+        triton_port=triton.port,
+        triton_grpc_port=triton.grpc_port,
+        extproc_port=9,
+        edit=without_filter,
+    )
+    with running(envoy):
         yield envoy

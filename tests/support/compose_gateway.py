@@ -36,9 +36,11 @@ def compose_text() -> str:
         ("${ACCESS_LOG}", "/dev/stdout"),
         (_ENDPOINT % "EXTPROC", sockets),
         (_ENDPOINT % "TRITON", _SERVICE % 8000),
+        (_ENDPOINT % "TRITON_GRPC", _SERVICE % 8001),
         (_ENDPOINT % "OPENAI", _SERVICE % 9000),
         # The container's name is looked up; it may be there later than Envoy.
         ("  - name: triton\n    type: STATIC\n", "  - name: triton\n    type: STRICT_DNS\n"),
+        ("  - name: triton_grpc\n    type: STATIC\n", "  - name: triton_grpc\n    type: STRICT_DNS\n"),
         ("  - name: openai\n    type: STATIC\n", "  - name: openai\n    type: STRICT_DNS\n"),
     ):
         start = text.index("admin:")

@@ -140,9 +140,17 @@ MakeGateway = Callable[..., Gateway]
 class GatewayMaker:
     """Starts gateways and ends them together."""
 
-    def __init__(self, factory: pytest.TempPathFactory, upstream_port: int, redis_url: str) -> None:
+    def __init__(
+        self,
+        factory: pytest.TempPathFactory,
+        upstream_port: int,
+        redis_url: str,
+        *,
+        grpc_port: int | None = None,
+    ) -> None:
         self._factory = factory
         self._upstream_port = upstream_port
+        self._grpc_port = grpc_port
         self._redis_url = redis_url
         self._stack = contextlib.ExitStack()
 
@@ -152,6 +160,8 @@ class GatewayMaker:
         policy: str | None = None,
         tenants: tuple[str, ...] = ("acme", "tiny"),
         upstream_port: int | None = None,
+        openai_port: int | None = None,
+        grpc_port: int | None = None,
         redis_url: str | None = None,
         options: tuple[str, ...] = (),
         variables: dict[str, str] | None = None,
@@ -162,7 +172,9 @@ class GatewayMaker:
         """A running gateway.
 
         ``policy`` is the text of a policy file with ``${ACME_HASH}`` and so on for ``tenants``; the demo's
-        unless given. ``edit`` changes Envoy's configuration; ``headgate_type`` is how the filter is run.
+        unless given. ``upstream_port``, ``grpc_port`` and ``openai_port`` stand for Triton's HTTP and gRPC
+        port and a front end's. ``edit`` changes Envoy's configuration; ``headgate_type`` is how the filter
+        is run.
         """
         state = self._factory.mktemp("gateway")
         template = asset("extproc/demo/policy.yaml").read_text() if policy is None else policy
@@ -179,6 +191,8 @@ class GatewayMaker:
         envoy = Envoy(
             state,
             triton_port=upstream_port or self._upstream_port,
+            triton_grpc_port=grpc_port or self._grpc_port,
+            openai_port=openai_port,
             extproc_port=headgate.port,
             concurrency=concurrency,
             edit=edit,
