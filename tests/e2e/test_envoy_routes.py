@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 
+import grpc
 import httpx
 import pytest
 from real_parts import StandIn, running, without_filter
@@ -64,6 +65,19 @@ def test_generating_reaches_triton(bare_envoy: Envoy, path):
     assert httpx.post(bare_envoy.url + path, json=body, timeout=30).status_code == 200
 
 
+def test_kserve_reaches_triton(bare_envoy: Envoy):
+    # Triton's own words for a model that streams.
+    answer = httpx.post(f"{bare_envoy.url}{MODEL_PATH}/infer", json={"inputs": []}, timeout=30)
+    assert (answer.status_code, "decoupled" in answer.json()["error"]) == (501, True)
+    with grpc.insecure_channel(f"127.0.0.1:{bare_envoy.port}") as channel:
+        live = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+        # ServerLiveResponse{live: true}
+        assert live(b"", timeout=30) == b"\x08\x01"
+        with pytest.raises(grpc.RpcError) as refused:
+            channel.unary_unary("/inference.GRPCInferenceService/RepositoryIndex")(b"", timeout=30)
+    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -76,7 +90,6 @@ def test_generating_reaches_triton(bare_envoy: Envoy, path):
         ("GET", f"{MODEL_PATH}/generate"),
         ("GET", f"{MODEL_PATH}/../stats"),
         ("POST", MODEL_PATH),
-        ("POST", f"{MODEL_PATH}/infer"),
         ("POST", f"{MODEL_PATH}/generate/"),
         ("POST", f"{MODEL_PATH}/generate_stream_x"),
         ("POST", f"{MODEL_PATH}/infer_x"),
