@@ -6,30 +6,34 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from extproc.codecs._generate_request import MAX_TOKENS, PARAMETERS, REQUEST_ID, USAGE_FLAGS
+from extproc.codecs._sampling_document import lowered, write_sampling
+from extproc.codecs._triton_fields import FIELDS_OF, LIMITS_OF_OUTPUT, PARAMETERS, REQUEST_ID
 from extproc.wire.splice import Splice, encode_string, insert_members, splice
-from extproc.wire.strict_json import Constant, Number
+from extproc.wire.strict_json import Constant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from extproc.codecs._generate_request import GenerateRequest
+    from extproc.codecs._triton_fields import BackendFields
     from extproc.domain.ports import RequestEdits
     from extproc.domain.segment import SegmentEdit
-    from extproc.wire.strict_json import Member
 
 
 def write_generate(request: GenerateRequest, edits: RequestEdits) -> tuple[bytes, frozenset[str]]:
     """The body to forward, and the members of the answer that the client had not asked for."""
+    known = FIELDS_OF[edits.backend]
     outer, inner = _segment_splices(request, edits.segments)
     inserted: list[tuple[str, bytes]] = []
-    hidden = _ask_usage(request, outer, inserted) if edits.ask_usage else frozenset()
-    if edits.cap_output_tokens is not None:
-        _cap(request, edits.cap_output_tokens, outer, inner, inserted)
-    if request.inner is not None and inner:
-        holder = request.inner.holder
-        document = splice(request.inner.document, inner).decode()
-        outer.append(Splice(holder.start, holder.end, encode_string(document)))
+    hidden = _ask_usage(request, known.usage_flags, outer, inserted) if edits.ask_usage else frozenset()
+    cap = _lowest(edits.cap_output_tokens, request.params.max_output_tokens)
+    if cap is not None:
+        _cap(request, cap, known, outer, inserted)
+    if request.inner is not None:
+        document = write_sampling(request.inner.read, inner, cap=cap, inject=known.sampling_document)
+        if document is not None:
+            holder = request.inner.holder
+            outer.append(Splice(holder.start, holder.end, encode_string(document)))
     if inserted:
         outer.append(insert_members(request.root, inserted))
     return splice(request.body, outer) if outer else request.body, hidden
@@ -75,10 +79,13 @@ def _edited(text: str, edits: Iterable[SegmentEdit]) -> str:
 
 
 def _ask_usage(
-    request: GenerateRequest, outer: list[Splice], inserted: list[tuple[str, bytes]]
+    request: GenerateRequest,
+    flags: Iterable[str],
+    outer: list[Splice],
+    inserted: list[tuple[str, bytes]],
 ) -> frozenset[str]:
     hidden = set()
-    for flag in USAGE_FLAGS:
+    for flag in flags:
         member = request.fields.get(flag)
         if member is not None and isinstance(member.value, Constant) and member.value.value:
             continue
@@ -90,29 +97,29 @@ def _ask_usage(
     return frozenset(hidden)
 
 
+def _lowest(cap: int | None, asked: int | None) -> int | None:
+    """What every limit is held to: the client's own too, wherever the backend looks. None without a cap."""
+    return cap if cap is None or asked is None else min(cap, asked)
+
+
 def _cap(
     request: GenerateRequest,
     cap: int,
+    known: BackendFields,
     outer: list[Splice],
-    inner: list[Splice],
     inserted: list[tuple[str, bytes]],
 ) -> None:
-    """Write the cap wherever a limit above it stands, and inject it where the backend will look."""
+    """Lower every limit that stands above the cap, and inject the one that the backend honours.
+
+    Within ``sampling_parameters`` that is done where the document is written.
+    """
+    for name in LIMITS_OF_OUTPUT & request.fields.keys():
+        outer += lowered(request.fields[name].value, cap)
+    within = known.sampling_document and request.inner is not None
+    if known.limit is None or known.limit in request.fields or within:
+        return
     limit = b"%d" % cap
-    standing = request.fields.get(MAX_TOKENS)
-    outer += _lowered(standing, cap)
-    if request.inner is not None:
-        within = request.inner.root.members.get(MAX_TOKENS)
-        inner += _lowered(within, cap)
-        if within is None:
-            inner.append(insert_members(request.inner.root, [(MAX_TOKENS, limit)]))
-    elif standing is None and request.parameters is not None:
-        outer.append(insert_members(request.parameters, [(MAX_TOKENS, limit)]))
-    elif standing is None:
-        inserted.append((PARAMETERS, b'{"max_tokens":' + limit + b"}"))
-
-
-def _lowered(member: Member | None, cap: int) -> list[Splice]:
-    if member is None or not isinstance(member.value, Number) or member.value.value <= cap:
-        return []
-    return [Splice(member.value.start, member.value.end, b"%d" % cap)]
+    if request.parameters is not None:
+        outer.append(insert_members(request.parameters, [(known.limit, limit)]))
+    else:
+        inserted.append((PARAMETERS, b"{" + encode_string(known.limit) + b":" + limit + b"}"))

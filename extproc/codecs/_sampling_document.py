@@ -1,8 +1,8 @@
 """The JSON document within the string ``sampling_parameters``, as generate, infer and gRPC all carry it.
 
-vllm_backend reads it with Python's parser, and where it stands looks for sampling fields nowhere else. Every
-string in it and every number longer than quantities are is text to be scanned; keys must be names. What is
-no sampling field (a prompt, an image, a file) is refused.
+vllm_backend reads it with Python's parser, and where it stands looks for sampling fields nowhere else.
+Every string in it and every number longer than quantities are is text to be scanned; keys must be names.
+What is no sampling field (a prompt, an image, a file) is refused.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def write_sampling(
 
 
 def whole_number(value: Value) -> int | None:
-    """A limit or a multiplier: an integer from 1 to ``COUNT_MAX``, by itself or as an array's only element."""
+    """A limit or a multiplier: an integer from 1 to ``COUNT_MAX``, by itself or in an array; else None."""
     if isinstance(value, Array) and len(value.items) == 1:
         value = value.items[0]
     number = value.value if isinstance(value, Number) else None

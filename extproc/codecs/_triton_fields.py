@@ -107,6 +107,10 @@ names two of them is ambiguous: reading comes before the backend is known."""
 
 MULTIPLIERS: Final = frozenset({"n", "best_of", "beam_width", "num_return_sequences"})
 
+NOT_BOOLEAN: Final = frozenset({"stop"})
+"""PARAMETERs that may be no boolean. TensorRT-LLM's models have a tensor ``stop`` that cancels whatever
+request has the same id, which is any caller's to choose."""
+
 _PROMPTS: Final = frozenset({TEXT_INPUT, "decoder_text_input"})
 _FLAGS: Final = frozenset(
     {
@@ -156,7 +160,7 @@ _REFUSED: Final = frozenset(
         "embedding_request",
         # Files on the server, and weights that are uploaded to it.
         *("lora_config", "lora_path", "lora_weights"),
-        *("priority", "timeout"),
+        *("priority", "request_type", "timeout"),
     }
 )
 _REFUSED_PREFIXES: Final = (

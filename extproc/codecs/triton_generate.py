@@ -1,4 +1,4 @@
-"""Triton's generate and generate_stream with vllm_backend's schema.
+"""Triton's generate and generate_stream with the schemas of its LLM backends.
 
 Reading and editing the request: ``_generate_request`` and ``_generate_edits``; the answer:
 ``_generate_answer``. This module is the session that joins them.
@@ -54,6 +54,7 @@ class GenerateSession(OneExchange):
             params=self._request.params,
             segments=self._request.segments,
             inspectable_bytes=len(body),
+            unscanned=self._request.unscanned,
         )
 
     def write_body(self, edits: RequestEdits) -> bytes:

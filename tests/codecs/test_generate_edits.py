@@ -3,14 +3,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from extproc.codecs._generate_edits import sent_id, write_generate
 from extproc.codecs._generate_request import read_generate
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import RequestEdits
-from extproc.domain.segment import SegmentEdit
+from extproc.domain.segment import Backend, SegmentEdit
 
 TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20)
 USAGE = {"return_num_input_tokens": True, "return_num_output_tokens": True}
@@ -133,14 +133,62 @@ def test_the_cap_is_written_where_a_limit_stands_and_else_injected(body, expecte
         ({"max_tokens": 9}, {}, {"max_tokens": 5}, {}),
         ({"max_tokens": 3}, {}, {"max_tokens": 3}, {}),
         ({"max_tokens": 9}, {"max_tokens": 9}, {"max_tokens": 5}, {"max_tokens": 5}),
-        ({"max_tokens": 3}, {"max_tokens": 9}, {"max_tokens": 3}, {"max_tokens": 5}),
         ({}, {"max_tokens": 9}, {"max_tokens": 5}, {"max_tokens": 5}),
+        ({}, {"max_tokens": 3}, {"max_tokens": 3}, {"max_tokens": 3}),
     ],
 )
 def test_the_cap_is_written_in_both_places(sampling, outer, expected_sampling, expected_outer):
     body = {"text_input": "x", "sampling_parameters": json.dumps(sampling), "parameters": outer}
     written, _ = write(body, cap_output_tokens=5)
     assert (sampling_of(written), written["parameters"]) == (expected_sampling, expected_outer)
+
+
+PLAIN = {"text_input": "x"}
+TENSORRTLLM, LLMAPI, NONE = Backend.TENSORRTLLM, Backend.LLMAPI, Backend.NONE
+
+
+@pytest.mark.parametrize(
+    ("backend", "body", "expected"),
+    [
+        (TENSORRTLLM, {}, {"parameters": {"max_tokens": 5}}),
+        (TENSORRTLLM, {"max_tokens": [9]}, {"max_tokens": [5]}),
+        (
+            TENSORRTLLM,
+            {"request_output_len": 9},
+            {"request_output_len": 5, "parameters": {"max_tokens": 5}},
+        ),
+        # It knows of no such string; whatever stands in it is lowered all the same.
+        (
+            TENSORRTLLM,
+            {"sampling_parameters": "{}"},
+            {"sampling_parameters": "{}", "parameters": {"max_tokens": 5}},
+        ),
+        (
+            TENSORRTLLM,
+            {"sampling_parameters": '{"max_tokens": 9}'},
+            {"sampling_parameters": '{"max_tokens": 5}', "parameters": {"max_tokens": 5}},
+        ),
+        (LLMAPI, {}, {"parameters": {"sampling_param_max_tokens": 5}}),
+        (LLMAPI, {"sampling_param_max_tokens": 9}, {"sampling_param_max_tokens": 5}),
+        (LLMAPI, {"max_tokens": 9}, {"max_tokens": 5, "parameters": {"sampling_param_max_tokens": 5}}),
+        (LLMAPI, {"max_tokens": 3}, {"max_tokens": 3, "parameters": {"sampling_param_max_tokens": 3}}),
+        (NONE, {}, {}),
+        (NONE, {"max_tokens": 9}, {"max_tokens": 5}),
+        (NONE, {"sampling_parameters": "{}"}, {"sampling_parameters": "{}"}),
+    ],
+)
+def test_the_cap_stands_where_the_backend_looks_for_it(backend, body, expected):
+    written, hidden = write({**PLAIN, **body}, cap_output_tokens=5, backend=backend)
+    assert (written, hidden) == ({**PLAIN, **expected}, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("backend", "asked"), [(Backend.VLLM, True), (TENSORRTLLM, True), (LLMAPI, False), (NONE, False)]
+)
+def test_counts_are_asked_for_where_the_backend_has_them(backend, asked):
+    written, hidden = write(PLAIN, ask_usage=True, backend=backend)
+    assert written == ({**PLAIN, **USAGE} if asked else PLAIN)
+    assert len(hidden) == (2 if asked else 0)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +228,8 @@ def test_counts_are_asked_for_and_remembered_as_hidden(body, hidden):
     TEXTS,
 )
 def test_what_is_written_reads_back_capped_and_edited(body, cap, replacement):
+    inner = json.loads(body.get("sampling_parameters", "{}"))
+    assume(len({limits["max_tokens"] for limits in (body, inner) if "max_tokens" in limits}) < 2)
     request = read_generate(json.dumps(body).encode(), model="m", stream=True, limits=LIMITS)
     segments = tuple(edit(0, len(segment.text), replacement, segment.index) for segment in request.segments)
     written, _ = write_generate(request, RequestEdits(segments=segments, cap_output_tokens=cap))
