@@ -15,7 +15,7 @@ from extproc.wire.splice import Splice, insert_members
 from extproc.wire.strict_json import Number, Object
 
 if TYPE_CHECKING:
-    from extproc.codecs._openai_chat_request import ChatRequest
+    from extproc.codecs._openai_request import OpenAIRequest
     from extproc.domain.limits import Limits
     from extproc.domain.ports import RequestEdits
     from extproc.wire.strict_json import Member
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 _ASKED: Final = b'{"include_usage":true}'
 
 
-def write_chat(request: ChatRequest, edits: RequestEdits, *, limits: Limits) -> tuple[bytes, bool]:
+def write_request(request: OpenAIRequest, edits: RequestEdits, *, limits: Limits) -> tuple[bytes, bool]:
     """The body to forward, and whether token counts must be hidden from the client again.
+
+    A wire that knows no limit of output tokens has no cap in ``edits``, and none that streams no wish for
+    counts.
 
     Raises:
         PeerError: an edit of a key makes it another one's twin.

@@ -58,6 +58,8 @@ REFUSED: Final = frozenset(
         "web_search_options",
     }
 )
+# Names that a fault may repeat, whatever the wire.
+NAMED: Final = REFUSED | MULTIPLIERS | OFF_BY_DEFAULT
 MEDIA_PREFIXES: Final = ("audio", "file", "image", "input_", "mm_", "multi_modal", "video")
 _REFUSED_PREFIXES: Final = (*MEDIA_PREFIXES, "sequence_", "shared_memory_", "triton_")
 

@@ -6,19 +6,26 @@ in that shape (vLLM) or in FastAPI's (Triton's front end), and pass unless they 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _triton_http as http
 from extproc.domain.errors import PeerError
 from extproc.domain.ports import WireRefusal
+from extproc.domain.verdict import Reason
 from extproc.wire.splice import encode_string, remove_members, splice
 from extproc.wire.strict_json import Array, Constant, Object, Text, parse, texts_of
 
 if TYPE_CHECKING:
+    from extproc.domain.head import RequestHead
     from extproc.domain.limits import Limits
     from extproc.domain.verdict import Refusal
     from extproc.wire.splice import Splice
     from extproc.wire.strict_json import Value
+
+# FastAPI reads a body without any kind as JSON; no charset but UTF-8 is one of JSON's.
+_JSON_KIND: Final = re.compile(r"application/json *(?:; *charset=(?:utf-8|\"utf-8\"))?", re.IGNORECASE)
+_UNSUPPORTED_STATUS: Final = 415
 
 ERROR: Final = "error"
 DETAIL: Final = "detail"
@@ -35,6 +42,21 @@ _REPEATED: Final = frozenset({"input", "ctx", "url"})
 _FINDING_MEMBERS: Final = frozenset({"type", "loc", "msg"}) | _REPEATED
 # Keys of errors that say nothing by themselves.
 ERROR_KEYS: Final = frozenset({ERROR, DETAIL}) | _ERROR_MEMBERS | _FINDING_MEMBERS
+
+
+def check_request_head(head: RequestHead, *, path: str) -> None:
+    """Refuse what would make this service and the server read different bodies.
+
+    Raises:
+        PeerError: another path, a query, a content-encoding, or a body that says it is no JSON in UTF-8.
+    """
+    if head.path != path:
+        raise PeerError(Reason.PATH_NOT_ALLOWED, "the path is not allowed", status=404)
+    http.check_request_head(head)
+    kinds = head.headers.get("content-type", ())
+    if len(kinds) > 1 or any(_JSON_KIND.fullmatch(kind) is None for kind in kinds):
+        message = "content-type must be application/json, in UTF-8"
+        raise PeerError(Reason.HEADER_INVALID, message, status=_UNSUPPORTED_STATUS)
 
 
 def error_document(message: str, kind: str, code: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Walks one document of a chat answer: choices, their messages or deltas, tool calls, and anything else."""
+"""Walks one document of an answer: choices, their texts or messages, tool calls, and anything else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REPEATS: Final = frozenset(
 )
 _STREAMING: Final = frozenset({"content", "refusal", "reasoning", "reasoning_content"})
 _WORDS: Final[Mapping[str, frozenset[str]]] = {
-    "object": frozenset({"chat.completion", "chat.completion.chunk"}),
+    "object": frozenset({"chat.completion", "chat.completion.chunk", "text_completion"}),
     "service_tier": frozenset({"auto", "default", "flex", "priority", "scale"}),
     "role": frozenset({"assistant"}),
     "type": frozenset({"function"}),
@@ -97,6 +97,10 @@ class MessageReader:
         for member in choice.members.values():
             if member.name in {"delta", "message"} and isinstance(member.value, Object):
                 self._message(parts, index, member.value, last=finished)
+            elif member.name == "text" and isinstance(member.value, Text):
+                # All that a choice of a completion has.
+                escaped = self._json_answer
+                self._text(parts, index, ("text",), "text", member.value, last=finished, escaped=escaped)
             else:
                 self._member(parts, index, (), member)
         if finished:

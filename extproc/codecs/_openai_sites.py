@@ -103,7 +103,8 @@ def tail_document(site: Site, text: str, envelope: Iterable[bytes]) -> bytes:
     if site.choice is None:
         members = [*envelope, b'"choices":[]', member]
     else:
-        delta = b"" if site.path[0] == "delta" else b'"delta":{},'
+        # A completion's choices have no delta.
+        delta = b"" if site.path[0] in {"delta", "text"} else b'"delta":{},'
         choice = b'{"index":%d,' % site.choice + delta + member + b',"finish_reason":null}'
         members = [*envelope, b'"choices":[' + choice + b"]"]
     return b"{" + b",".join(members) + b"}"

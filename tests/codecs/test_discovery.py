@@ -10,6 +10,7 @@ READY = RequestHead(method="GET", path="/v2/health/ready")
 def test_every_module_that_is_no_part_is_a_codec():
     assert [codec.name for codec in discover()] == [
         "openai_chat",
+        "openai_completions",
         "openai_models",
         "triton_generate",
         "triton_read_only",

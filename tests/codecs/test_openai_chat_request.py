@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 
 import pytest
 from hypothesis import given
@@ -11,12 +12,13 @@ from extproc.codecs._openai_fields import REFUSED
 from extproc.codecs._openai_segments import _SCHEMA_WORDS
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS
-from extproc.domain.segment import Origin, Role
+from extproc.domain.segment import Origin, Role, Unscanned
 from extproc.domain.verdict import Reason
 from extproc.wire.strict_json import keys_of, parse, texts_of
 
 USER = {"role": "user", "content": "hi"}
-IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+PNG = "data:image/png;base64," + b64encode(b"\x89PNG\r\n\x1a\n and more").decode()
+PDF = "data:application/pdf;base64," + b64encode(b"%PDF-1.7 and more").decode()
 TOOL = {
     "type": "function",
     "function": {
@@ -109,18 +111,33 @@ def test_content_of_another_shape_is_refused(content):
 @pytest.mark.parametrize(
     "part",
     [
-        IMAGE,
-        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
-        {"type": "file", "file": {"file_data": "AAAA"}},
-        {"type": "video_url", "video_url": {"url": "x"}},
         {"type": "text", "text": "x", "image_url": {"url": "x"}},
         {"type": "image_embeds", "image_embeds": "AAAA"},
+        {"type": "input_image", "image_url": "x"},
+        {"type": "image_url", "image_url": {"url": PNG}, "file": {"file_id": "x"}},
     ],
 )
-def test_media_are_refused_with_a_clear_message(part):
+def test_parts_of_other_kinds_are_refused_with_a_clear_message(part):
     error = message_fault({"role": "user", "content": [part]})
     assert error.reason is Reason.PARAMETER_NOT_ALLOWED
-    assert "holds what cannot be inspected: only text is allowed" in error.message
+    assert "is of a kind that is not allowed" in error.message
+
+
+def test_media_are_reported_and_their_words_read():
+    parts = [
+        {"type": "image_url", "image_url": {"url": PNG, "detail": "low"}, "uuid": "of mine"},
+        {"type": "file", "file": {"file_data": PDF, "filename": "my notes.pdf"}},
+        {"type": "text", "text": "what is it?"},
+    ]
+    request = chat({"role": "user", "content": parts})
+    assert request.unscanned == {Unscanned.IMAGE, Unscanned.FILE}
+    assert sorted(segment.text for segment in request.segments) == [
+        "my notes.pdf",
+        "of mine",
+        "uuid",
+        "what is it?",
+    ]
+    assert chat().unscanned == frozenset()
 
 
 @pytest.mark.parametrize("member", [{"audio": {"id": "a"}}, {"image_url": "x"}, {"prompt_embeds": "x"}])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.codecs._openai_chat_request import read_chat
-from extproc.codecs._openai_edits import write_chat
+from extproc.codecs._openai_edits import write_request
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import RequestEdits
@@ -19,7 +19,7 @@ USER = {"role": "user", "content": "hi"}
 def written(body: dict | bytes, **edits) -> tuple[bytes, bool]:
     document = body if isinstance(body, bytes) else json.dumps(body).encode()
     wanted = RequestEdits(**{"ask_usage": False, **edits})
-    return write_chat(read_chat(document, limits=LIMITS), wanted, limits=LIMITS)
+    return write_request(read_chat(document, limits=LIMITS), wanted, limits=LIMITS)
 
 
 def chat(*messages: dict, **members) -> dict:
@@ -159,7 +159,7 @@ def test_edits_of_any_place_give_a_body_that_reads_as_edited(contents, places, c
         edits.append(edit(segment % len(request.segments), start, end, "#"))
     once = {one.segment_index: one for one in edits}
     wanted = RequestEdits(segments=tuple(once.values()), cap_output_tokens=cap)
-    again = read_chat(write_chat(request, wanted, limits=LIMITS)[0], limits=LIMITS)
+    again = read_chat(write_request(request, wanted, limits=LIMITS)[0], limits=LIMITS)
     for segment, after in zip(request.segments, again.segments, strict=True):
         one = once.get(segment.index)
         text = segment.text
