@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from extproc.core import commands as cmd
 from extproc.core.events import DeadlineKind
 from extproc.domain.errors import FailureKind
 from extproc.domain.ports import Classify, Renew, Reserve, Reserved, Settle, Settled
+from extproc.domain.prices import price_of
+from extproc.domain.segment import Operation
 from extproc.domain.verdict import Action, OnError, Reason, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from extproc.core.exchange import Exchange
     from extproc.domain.identity import Reservation
     from extproc.domain.limits import Limits
     from extproc.domain.ports import Answer, BoundGuard, Effect
+    from extproc.domain.prices import Price
+    from extproc.domain.segment import Unscanned
 
 # Upstreams without token counts are charged by length; a token of text has at least about 3 bytes.
 _BYTES_PER_TOKEN = 3
@@ -35,36 +40,59 @@ class StreamFacts:
     at_us: int
     policy_digest: str
     known_models: frozenset[str]
+    prices: Mapping[str, Price | None] = field(default_factory=lambda: MappingProxyType({}))
+    route: str = ""
     codec: str = ""
     upstream_host: str = ""
     upstream_status: int = 0
 
 
 def tokens_used(exchange: Exchange) -> int:
-    """What the exchange really cost, in tokens.
+    """What the exchange really cost, in tokens; nothing where none were reserved. See ``tokens_spent``."""
+    spent = None if exchange.reservation is None else tokens_spent(exchange)
+    return 0 if spent is None else sum(spent)
 
-    Nothing where the model never saw the request, or answered with an error before any text. All that
+
+def tokens_spent(exchange: Exchange) -> tuple[int, int] | None:
+    """The exchange's tokens of input and of output; None where nobody knows.
+
+    None at all where the model never saw the request, or answered with an error before any text. All that
     was reserved where a whole answer was asked for and none was seen: the model goes on writing when such a
     client leaves. Else the upstream's own count as far as it was seen; without one, the prompt's estimate
     plus the answer's length at three bytes a token, and at least one token a frame.
     """
-    reservation = exchange.reservation
-    if reservation is None or not exchange.forwarded:
-        return 0
     silent = exchange.output_bytes == 0 and not exchange.usage_reported
-    if exchange.upstream_error and silent:
-        return 0
+    if not exchange.forwarded or (exchange.upstream_error and silent):
+        return 0, 0
+    reservation = exchange.reservation
+    # No tokenizer makes this few tokens of so many bytes: the count is wrong or a lie.
+    counted = max(exchange.output_tokens, exchange.output_bytes // _BYTES_PER_TOKEN_MAX)
+    if reservation is None:
+        return (exchange.input_tokens, counted) if exchange.usage_reported else None
     params = exchange.request.params
+    prompt_estimate = max(reservation.tokens - params.choices_count * (params.max_output_tokens or 0), 0)
     if silent and not params.stream and not exchange.answer_frames:
-        return reservation.tokens
-    prompt_estimate = reservation.tokens - params.choices_count * (params.max_output_tokens or 0)
+        return prompt_estimate, reservation.tokens - prompt_estimate
     if exchange.usage_reported:
-        # No tokenizer makes this few tokens of so many bytes: the count is wrong or a lie.
-        produced = max(exchange.output_tokens, exchange.output_bytes // _BYTES_PER_TOKEN_MAX)
-        return (exchange.input_tokens or max(prompt_estimate, 0)) + produced
+        return exchange.input_tokens or prompt_estimate, counted
     by_length = -(-exchange.output_bytes // _BYTES_PER_TOKEN)
-    frames = exchange.answer_frames if exchange.request.params.stream else 0
-    return max(prompt_estimate, 0) + max(by_length, frames)
+    frames = exchange.answer_frames if params.stream else 0
+    return prompt_estimate, max(by_length, frames)
+
+
+def cost_of(exchange: Exchange, prices: Mapping[str, Price | None]) -> float | None:
+    """What the exchange cost in US dollars; None without a price, or where nobody knows the tokens."""
+    request = exchange.view.request
+    if not prices or request is None or request.operation is Operation.READ_ONLY:
+        return None
+    price = price_of(prices, request.params.model)
+    spent = None if price is None else tokens_spent(exchange)
+    return None if price is None or spent is None else price.of(*spent)
+
+
+def unscanned_by(exchange: Exchange) -> tuple[Unscanned, ...]:
+    """What the model got of the exchange although no guard could read it."""
+    return tuple(sorted(exchange.request.unscanned)) if exchange.forwarded else ()
 
 
 def record_of(
@@ -108,6 +136,9 @@ def record_of(
         upstream_first_us=_elapsed(exchange.forwarded_at_us, exchange.first_frame_at_us),
         total_us=at_us - exchange.at_us,
         degraded=exchange.degraded,
+        route=facts.route,
+        unscanned=unscanned_by(exchange),
+        cost_usd=cost_of(exchange, facts.prices),
     )
 
 
@@ -117,6 +148,7 @@ def annotation_of(exchanges: Sequence[Exchange], facts: StreamFacts) -> cmd.Anno
     failed = gravest.upstream_error and gravest.action is Action.ALLOW
     principal, request = gravest.view.principal, gravest.view.request
     model = request.params.model if request is not None else ""
+    costs = [cost for one in exchanges if (cost := cost_of(one, facts.prices)) is not None]
     return cmd.Annotate(
         action=gravest.action,
         reason=Reason.UPSTREAM_ERROR if failed else gravest.reason,
@@ -128,6 +160,9 @@ def annotation_of(exchanges: Sequence[Exchange], facts: StreamFacts) -> cmd.Anno
         degraded=any(one.degraded for one in exchanges),
         input_tokens=sum(one.input_tokens for one in exchanges),
         output_tokens=sum(one.output_tokens for one in exchanges),
+        route=facts.route,
+        unscanned=tuple(sorted({kind for one in exchanges for kind in unscanned_by(one)})),
+        cost_usd=sum(costs) if costs else None,
     )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from extproc.domain.bodies import Sample
     from extproc.domain.head import HeaderEdits
     from extproc.domain.ports import Effect, WireRefusal
+    from extproc.domain.segment import Unscanned
     from extproc.domain.verdict import Action, Lane, Reason, Record
 
 
@@ -61,8 +62,8 @@ class Abort:
 class Annotate:
     """Tell Envoy's access log, with the next reply, how the stream stands. The last word holds.
 
-    Of several exchanges it is the one with the highest action; token counts are those of all. ``model``
-    is empty unless the policy knows the name.
+    Of several exchanges it is the one with the highest action; tokens, their cost and what went on
+    unscanned are those of all. ``model`` is empty unless the policy knows the name.
     """
 
     action: Action
@@ -75,6 +76,9 @@ class Annotate:
     degraded: bool
     input_tokens: int
     output_tokens: int
+    route: str = ""
+    unscanned: tuple[Unscanned, ...] = ()
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

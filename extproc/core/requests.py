@@ -27,6 +27,7 @@ from extproc.core.refusals import (
 )
 from extproc.domain.errors import PeerError
 from extproc.domain.ports import ExchangeView, RequestEdits
+from extproc.domain.prices import ANY_MODEL, price_of
 from extproc.domain.segment import Backend
 from extproc.domain.verdict import Lane, Mode, Reason
 
@@ -254,12 +255,13 @@ class RequestLane:
         if exchange.refusal is not None:
             self._books.close(exchange, status=exchange.refusal.status)
             return exchange.refused_wire or b""
+        model, backends = exchange.request.params.model, self._policy.backends
         edits = RequestEdits(
             segments=merge_edits(exchange.edits),
             cap_output_tokens=exchange.request.params.max_output_tokens,
-            ask_usage=exchange.reservation is not None,
+            ask_usage=exchange.reservation is not None or price_of(self._policy.prices, model) is not None,
             allowed_models=exchange.allowed_models,
-            backend=self._policy.backends.get(exchange.request.params.model, Backend.VLLM),
+            backend=backends.get(model, backends.get(ANY_MODEL, Backend.VLLM)),
             answer_watched=any(
                 watch.mode is Mode.ENFORCE for watch in watches_of(exchange.guards, exchange.view)
             ),

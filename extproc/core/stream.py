@@ -66,6 +66,8 @@ class Stream:
             at_us=at_us,
             policy_digest=policy.digest,
             known_models=policy.known_models,
+            prices=policy.prices,
+            route=policy.route,
         )
         self._policy = policy
         self._limits = limits

@@ -119,6 +119,9 @@ class Limits:
     routes_reported_max: int = 64
     # An Envoy configuration that a policy is compared with; a large mesh's has some megabytes.
     envoy_file_bytes_max: int = 16 * 1024 * 1024
+    # A price of a million tokens in US dollars: the dearest models cost some hundred; more is a slip of the
+    # unit.
+    price_usd_max: int = 10_000
     # Verdict records waiting for the disk. From the half on no new stream is taken: the other half is for
     # those that run, of which there are streams_open_max at most.
     record_queue_max: int = 10_000

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from extproc.domain.bodies import BodyRule
     from extproc.domain.head import HeaderEdits, RequestHead, ResponseHead
     from extproc.domain.identity import Principal, Reservation, TokenLimit
+    from extproc.domain.prices import Price
     from extproc.domain.segment import (
         Channel,
         Delta,
@@ -274,7 +275,8 @@ class PolicySnapshot:
     ``identity`` are the guards of stage IDENTITY. ``pipelines`` maps a tenant to the rest, ordered by
     stage, then name; a tenant that is not in it is refused. ``known_models`` may stand in a record.
     ``bodies`` maps a tenant to what is kept of its exchanges; of a tenant that is not in it, nothing.
-    ``backends`` maps a model to the schema that it speaks, vLLM's where it is not in it.
+    ``backends`` maps a model to the schema that it speaks, vLLM's where it is not in it; ``prices`` to what
+    its tokens cost, see ``price_of``. ``route`` is Envoy's, where the policy names it.
     """
 
     digest: str
@@ -299,6 +301,8 @@ class GuardEnv:
     find: RuleFinder
     tenant: str
 
+    prices: Mapping[str, Price | None] = field(default_factory=lambda: MappingProxyType({}))
+    route: str = ""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardSpec:

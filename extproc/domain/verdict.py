@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum, auto
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from extproc.domain.segment import Unscanned
 
 
 class Action(IntEnum):
@@ -162,7 +166,9 @@ class Record:
     """The verdict on one exchange: one line of the verdict log. Schema: proto/headgate/verdict.proto.
 
     Times are Unix milliseconds or durations in microseconds, as named. ``model`` is empty unless the
-    policy knows the name. ``tokens_*`` are None where there was no reservation.
+    policy knows the name, ``route`` unless it names the route. ``unscanned`` is what the model got although
+    no guard could read it. ``tokens_*`` are None where there was no reservation, ``cost_usd`` (US dollars)
+    where the policy has no price or nobody knows the tokens.
     """
 
     at_unix_ms: int
@@ -198,3 +204,6 @@ class Record:
     total_us: int = 0
     degraded: bool = False
     bodies: Kept = Kept.NO
+    route: str = ""
+    unscanned: tuple[Unscanned, ...] = ()
+    cost_usd: float | None = None

@@ -7,6 +7,7 @@ entity types, and the policy's own names of tenants and models. What is none of 
 
 from __future__ import annotations
 
+import math
 import re
 from importlib.metadata import version
 from platform import python_version
@@ -126,6 +127,7 @@ class Telemetry:
         self._count_decision(record)
         self._count_verdicts(record)
         self._count_budget(record)
+        self._count_cost(record)
         self._measure_sizes(record)
         if record.upstream_status:
             self._measure_operation(record)
@@ -175,6 +177,14 @@ class Telemetry:
         if record.tokens_reserved is not None and record.tokens_settled is None:
             self._unsettled.of(record.tenant).inc()
 
+    def _count_cost(self, record: Record) -> None:
+        cost_usd = record.cost_usd
+        # Written so that a cost that is no number is left out: a sum never recovers from one.
+        if cost_usd is not None and 0 <= cost_usd < math.inf:
+            self._cost.of(record.tenant, record.model).inc(cost_usd)
+        for kind in record.unscanned:
+            self._unscanned.of(record.tenant, kind.value).inc()
+
     def _measure_sizes(self, record: Record) -> None:
         if record.segments_judged:
             self._request_chars.of(record.operation).observe(record.chars_judged)
@@ -223,6 +233,18 @@ class Telemetry:
         )
         self._unsettled = self._counter(
             "headgate_unsettled_reservations", "Reservations left to their lease to be charged.", "tenant"
+        )
+        self._cost = self._counter(
+            "headgate_cost_usd",
+            "What exchanges cost by the policy's prices, in US dollars.",
+            "tenant",
+            names.REQUEST_MODEL,
+        )
+        self._unscanned = self._counter(
+            "headgate_unscanned_exchanges",
+            "Exchanges of which the model got content that no guard can read.",
+            "tenant",
+            "content",
         )
         self._effect_failures = self._counter(
             "headgate_effect_failures", "Effects without an answer.", "effect", "kind"

@@ -252,6 +252,8 @@ def _attributes(record: Record) -> _Attributes:
         "headgate.request_id": record.request_id,
         "headgate.exchange": record.exchange,
         "headgate.policy_digest": record.policy_digest,
+        "headgate.route": record.route,
+        "headgate.unscanned": ",".join(record.unscanned),
         "headgate.degraded": record.degraded,
         "headgate.answer_held_chars_max": record.held_chars_max,
         "http.response.status_code": record.status,
@@ -259,6 +261,8 @@ def _attributes(record: Record) -> _Attributes:
     if record.usage_reported:
         attributes[names.USAGE_INPUT_TOKENS] = record.input_tokens
         attributes[names.USAGE_OUTPUT_TOKENS] = record.output_tokens
+    if record.cost_usd is not None:
+        attributes["headgate.cost_usd"] = record.cost_usd
     if streamed(record):
         attributes[names.TIME_TO_FIRST_CHUNK] = record.upstream_first_us / _US_PER_S
     # A name that is empty says nothing.

@@ -209,11 +209,15 @@ def annotated(reply: bytes, annotation: cmd.Annotate) -> bytes:
         ("key_id", annotation.key_id),
         ("model", annotation.model),
         ("policy_digest", annotation.policy_digest),
+        ("route", annotation.route),
+        ("unscanned", ",".join(annotation.unscanned)),
     ):
         fields[name].string_value = text
     fields["degraded"].bool_value = annotation.degraded
     fields["input_tokens"].number_value = annotation.input_tokens
     fields["output_tokens"].number_value = annotation.output_tokens
+    if annotation.cost_usd is not None:
+        fields["cost_usd"].number_value = annotation.cost_usd
     return reply + note.SerializeToString()
 
 

@@ -9,11 +9,12 @@ lost, and a bug elsewhere cannot make the log a copy of the traffic.
 from __future__ import annotations
 
 import json
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from extproc.domain.segment import Operation
+from extproc.domain.segment import Operation, Unscanned
 from extproc.domain.verdict import Action, Kept, Lane, Mode, Reason
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def fields_of(record: Record) -> dict[str, Value]:
         "codec": form.word("codec", record.codec),
         "operation": form.operation(record.operation),
         "model": form.word("model", record.model),
+        "route": form.word("route", record.route),
         "action": form.action(record.action),
         "reason": form.reason(record.reason),
         "guard": form.word("guard", record.guard),
@@ -66,6 +68,7 @@ def fields_of(record: Record) -> dict[str, Value]:
         "entities": [_entities(one, form) for one in record.entities],
         "degraded": form.flag("degraded", record.degraded),
         "bodies": form.kept(record.bodies),
+        "unscanned": form.unscanned(record.unscanned),
         **_amounts(record, form),
         "upstream_host": form.matching("upstream_host", record.upstream_host, _ADDRESS),
         "upstream_status": form.count("upstream_status", record.upstream_status, most=_STATUS_MAX),
@@ -90,6 +93,7 @@ def _amounts(record: Record, form: _Form) -> Mapping[str, Value]:
         "usage_reported": form.flag("usage_reported", record.usage_reported),
         "input_tokens": form.count("input_tokens", record.input_tokens),
         "output_tokens": form.count("output_tokens", record.output_tokens),
+        "cost_usd": form.amount_if_any("cost_usd", record.cost_usd),
     }
 
 
@@ -207,6 +211,22 @@ class _Form:
             return float(value)
         self._withhold(name)
         return None
+
+    def amount_if_any(self, name: str, value: object) -> float | None:
+        """A finite number from 0, or None."""
+        if value is None:
+            return None
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
+            return float(value)
+        self._withhold(name)
+        return None
+
+    def unscanned(self, value: object) -> list[str]:
+        """Names of kinds of content."""
+        if isinstance(value, tuple) and all(isinstance(one, Unscanned) for one in value):
+            return [str(one) for one in value]
+        self._withhold("unscanned")
+        return []
 
     def flag(self, name: str, value: object) -> bool:
         """A truth value."""

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class VerdictRecord(_message.Message):
-    __slots__ = ("schema_version", "ts", "at_unix_ms", "request_id", "exchange", "policy_digest", "tenant", "key_id", "codec", "operation", "model", "action", "reason", "guard", "status", "verdicts", "entities", "degraded", "bodies", "segments_judged", "chars_judged", "answer_chars_judged", "answer_frames", "held_chars_max", "tokens_reserved", "tokens_settled", "tokens_refunded", "usage_reported", "input_tokens", "output_tokens", "upstream_host", "upstream_status", "judge_us", "upstream_first_us", "total_us", "withheld")
+    __slots__ = ("schema_version", "ts", "at_unix_ms", "request_id", "exchange", "policy_digest", "tenant", "key_id", "codec", "operation", "model", "route", "action", "reason", "guard", "status", "verdicts", "entities", "degraded", "bodies", "unscanned", "segments_judged", "chars_judged", "answer_chars_judged", "answer_frames", "held_chars_max", "tokens_reserved", "tokens_settled", "tokens_refunded", "usage_reported", "input_tokens", "output_tokens", "cost_usd", "upstream_host", "upstream_status", "judge_us", "upstream_first_us", "total_us", "withheld")
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     TS_FIELD_NUMBER: _ClassVar[int]
     AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,7 @@ class VerdictRecord(_message.Message):
     CODEC_FIELD_NUMBER: _ClassVar[int]
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     GUARD_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +28,7 @@ class VerdictRecord(_message.Message):
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     BODIES_FIELD_NUMBER: _ClassVar[int]
+    UNSCANNED_FIELD_NUMBER: _ClassVar[int]
     SEGMENTS_JUDGED_FIELD_NUMBER: _ClassVar[int]
     CHARS_JUDGED_FIELD_NUMBER: _ClassVar[int]
     ANSWER_CHARS_JUDGED_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +40,7 @@ class VerdictRecord(_message.Message):
     USAGE_REPORTED_FIELD_NUMBER: _ClassVar[int]
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_HOST_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_STATUS_FIELD_NUMBER: _ClassVar[int]
     JUDGE_US_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +58,7 @@ class VerdictRecord(_message.Message):
     codec: str
     operation: str
     model: str
+    route: str
     action: str
     reason: str
     guard: str
@@ -63,6 +67,7 @@ class VerdictRecord(_message.Message):
     entities: _containers.RepeatedCompositeFieldContainer[EntityCount]
     degraded: bool
     bodies: str
+    unscanned: _containers.RepeatedScalarFieldContainer[str]
     segments_judged: int
     chars_judged: int
     answer_chars_judged: int
@@ -74,13 +79,14 @@ class VerdictRecord(_message.Message):
     usage_reported: bool
     input_tokens: int
     output_tokens: int
+    cost_usd: float
     upstream_host: str
     upstream_status: int
     judge_us: int
     upstream_first_us: int
     total_us: int
     withheld: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, schema_version: _Optional[int] = ..., ts: _Optional[str] = ..., at_unix_ms: _Optional[int] = ..., request_id: _Optional[str] = ..., exchange: _Optional[int] = ..., policy_digest: _Optional[str] = ..., tenant: _Optional[str] = ..., key_id: _Optional[str] = ..., codec: _Optional[str] = ..., operation: _Optional[str] = ..., model: _Optional[str] = ..., action: _Optional[str] = ..., reason: _Optional[str] = ..., guard: _Optional[str] = ..., status: _Optional[int] = ..., verdicts: _Optional[_Iterable[_Union[GuardVerdict, _Mapping]]] = ..., entities: _Optional[_Iterable[_Union[EntityCount, _Mapping]]] = ..., degraded: _Optional[bool] = ..., bodies: _Optional[str] = ..., segments_judged: _Optional[int] = ..., chars_judged: _Optional[int] = ..., answer_chars_judged: _Optional[int] = ..., answer_frames: _Optional[int] = ..., held_chars_max: _Optional[int] = ..., tokens_reserved: _Optional[int] = ..., tokens_settled: _Optional[int] = ..., tokens_refunded: _Optional[int] = ..., usage_reported: _Optional[bool] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., upstream_host: _Optional[str] = ..., upstream_status: _Optional[int] = ..., judge_us: _Optional[int] = ..., upstream_first_us: _Optional[int] = ..., total_us: _Optional[int] = ..., withheld: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, schema_version: _Optional[int] = ..., ts: _Optional[str] = ..., at_unix_ms: _Optional[int] = ..., request_id: _Optional[str] = ..., exchange: _Optional[int] = ..., policy_digest: _Optional[str] = ..., tenant: _Optional[str] = ..., key_id: _Optional[str] = ..., codec: _Optional[str] = ..., operation: _Optional[str] = ..., model: _Optional[str] = ..., route: _Optional[str] = ..., action: _Optional[str] = ..., reason: _Optional[str] = ..., guard: _Optional[str] = ..., status: _Optional[int] = ..., verdicts: _Optional[_Iterable[_Union[GuardVerdict, _Mapping]]] = ..., entities: _Optional[_Iterable[_Union[EntityCount, _Mapping]]] = ..., degraded: _Optional[bool] = ..., bodies: _Optional[str] = ..., unscanned: _Optional[_Iterable[str]] = ..., segments_judged: _Optional[int] = ..., chars_judged: _Optional[int] = ..., answer_chars_judged: _Optional[int] = ..., answer_frames: _Optional[int] = ..., held_chars_max: _Optional[int] = ..., tokens_reserved: _Optional[int] = ..., tokens_settled: _Optional[int] = ..., tokens_refunded: _Optional[int] = ..., usage_reported: _Optional[bool] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost_usd: _Optional[float] = ..., upstream_host: _Optional[str] = ..., upstream_status: _Optional[int] = ..., judge_us: _Optional[int] = ..., upstream_first_us: _Optional[int] = ..., total_us: _Optional[int] = ..., withheld: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GuardVerdict(_message.Message):
     __slots__ = ("guard", "owasp", "mode", "action", "reason", "score", "threshold", "detector", "windows", "degraded")

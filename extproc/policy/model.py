@@ -47,11 +47,18 @@ class _Strict(BaseModel):
     )
 
 
+_ADMIN: Final = (
+    "Whether this key may use Triton's administration (model repository, statistics, trace and log settings), "
+    "where Envoy's routes let it through at all."
+)
+
+
 class KeyEntry(_Strict):
     """One API key of a tenant. ``hash`` is its HMAC-SHA-256 under the service's pepper, in hex."""
 
     id: Name
     hash: KeyHash = Field(repr=False)
+    admin: bool = Field(default=False, description=_ADMIN)
 
 
 class TenantEntry(_Strict):
@@ -104,10 +111,24 @@ _BACKEND: Final = (
 )
 
 
+_PRICE: Final = (
+    "What a million of its tokens cost in US dollars: makes costs appear in metrics and verdicts."
+)
+_Dollars = Annotated[float, Field(ge=0, le=LIMITS.price_usd_max)]
+
+
+class PriceEntry(_Strict):
+    """A price of tokens, in US dollars for a million."""
+
+    input: _Dollars
+    output: _Dollars
+
+
 class ModelEntry(_Strict):
-    """What is true of one model, whoever asks it."""
+    """What is true of one model, whoever asks it; ``price`` is None where it was left out."""
 
     backend: Backend = Field(default=Backend.VLLM, description=_BACKEND)
+    price: PriceEntry | None = Field(default=None, description=_PRICE, json_schema_extra=_without_default)
 
 
 class _Section(_Strict):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from extproc.domain.bodies import BodyRule, Keep, withhold
 from extproc.domain.identity import Principal
 from extproc.domain.ports import BoundGuard, GuardEnv, PolicySnapshot
+from extproc.domain.prices import ANY_MODEL, Price
 from extproc.domain.verdict import Action, Mode, OnError, Stage
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from extproc.domain.ports import GuardSpec, RuleFinder, ScannerFactory
     from extproc.policy.loading import LoadedPolicy
-    from extproc.policy.model import BodiesEntry, GuardSection, PolicyFile
+    from extproc.policy.model import BodiesEntry, GuardSection, ModelEntry, PolicyFile
 
 # Identity is judged before a tenant is known.
 _NO_TENANT = ""
@@ -105,6 +106,7 @@ def build_policy(  # noqa: PLR0913 - the composition root names each part once.
         known_models=_known_models(file),
         scanner=scanner,
         backends=MappingProxyType({name: model.backend for name, model in file.models.items()}),
+        prices=MappingProxyType({name: _price(model) for name, model in file.models.items()}),
     )
 
     kept_by = {
@@ -117,7 +119,12 @@ def build_policy(  # noqa: PLR0913 - the composition root names each part once.
         pipelines = {tenant: pipeline(tenant, route) for tenant in file.tenants}
         policy_of = {tenant: file.policy_of(tenant, route) for tenant in file.tenants}
         kept = {tenant: kept_by[name] for tenant, name in policy_of.items() if name in kept_by}
-        return replace(refusing, pipelines=MappingProxyType(pipelines), bodies=MappingProxyType(kept))
+        return replace(
+            refusing,
+            pipelines=MappingProxyType(pipelines),
+            bodies=MappingProxyType(kept),
+            route=route or "",
+        )
 
     return RoutedPolicy(
         digest=loaded.digest,
@@ -125,6 +132,11 @@ def build_policy(  # noqa: PLR0913 - the composition root names each part once.
         routes=MappingProxyType({route: snapshot(route) for route in file.routes}),
         refusing=refusing,
     )
+
+
+def _price(model: ModelEntry) -> Price | None:
+    price = model.price
+    return None if price is None else Price(input=price.input, output=price.output)
 
 
 def _body_rule(bodies: BodiesEntry, redact: Callable[[str], str]) -> BodyRule:
@@ -163,14 +175,14 @@ def _bound(spec: GuardSpec, settings: object, env: GuardEnv, mode: Mode, on_erro
 
 def _keyring(file: PolicyFile) -> dict[str, Principal]:
     return {
-        key.hash: Principal(tenant=name, key_id=key.id)
+        key.hash: Principal(tenant=name, key_id=key.id, admin=key.admin)
         for name, tenant in file.tenants.items()
         for key in tenant.keys
     }
 
 
 def _known_models(file: PolicyFile) -> frozenset[str]:
-    names: frozenset[str] = frozenset()
+    names = frozenset(file.models) - {ANY_MODEL}
     for sections in file.policies.values():
         for section in sections.values():
             if isinstance(section.settings, NamesModels):

@@ -18,6 +18,7 @@ from extproc.core import commands as cmd
 from extproc.core import events as ev
 from extproc.domain.errors import FailureKind
 from extproc.domain.ports import Classify, Verdict
+from extproc.domain.prices import Price
 from extproc.domain.verdict import Action, Lane, OnError, Reason, Stage
 
 CLEAN = cmd.Annotate(
@@ -51,6 +52,18 @@ def test_the_request_s_head_carries_the_decision():
     at = commands.index(CLEAN)
     assert isinstance(commands[at + 1], cmd.ReplyHeaders)
     assert commands[at + 1].lane is Lane.REQUEST
+
+
+def test_route_cost_and_what_went_on_unscanned_are_in_it():
+    priced = replace(policy(), prices={"m": Price(input=1, output=1_000_000)}, route="generate")
+    play = Playbook(priced)
+    answered(play, b"0 it is\n", b"0 .\n")
+    at_first, at_last = play.of(cmd.Annotate)
+    # Without a reservation the first word knows no tokens.
+    assert (at_first.route, at_first.cost_usd, at_first.unscanned) == ("generate", None, ())
+    assert (at_last.route, at_last.cost_usd) == ("generate", 1.0)
+    (record,) = play.records()
+    assert (record.route, record.cost_usd, record.unscanned) == ("generate", 1.0, ())
 
 
 def test_the_end_of_the_answer_carries_the_last_word_and_the_counts():

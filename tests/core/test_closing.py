@@ -5,20 +5,31 @@ from __future__ import annotations
 import pytest
 from doubles import PRINCIPAL, reservation
 
-from extproc.core.closing import tokens_used
+from extproc.core.closing import cost_of, tokens_spent, tokens_used, unscanned_by
 from extproc.core.exchange import Exchange
 from extproc.domain.head import RequestHead
 from extproc.domain.ports import ExchangeView, RequestMessage
-from extproc.domain.segment import Operation, Params
+from extproc.domain.prices import Price
+from extproc.domain.segment import Operation, Params, Unscanned
 
 
-def exchange(*, forwarded=True, cap=50, reserved=100, stream=True, choices=1, **state) -> Exchange:
+def exchange(
+    *,
+    forwarded=True,
+    cap=50,
+    reserved=100,
+    stream=True,
+    choices=1,
+    operation=Operation.TEXT_COMPLETION,
+    **state,
+) -> Exchange:
     message = RequestMessage(
         key=0,
-        operation=Operation.TEXT_COMPLETION,
+        operation=operation,
         params=Params(model="m", stream=stream, max_output_tokens=cap, choices_count=choices),
         segments=(),
         inspectable_bytes=1,
+        unscanned=frozenset({Unscanned.TENSOR, Unscanned.IMAGE}),
     )
     view = ExchangeView(
         exchange_id="s:0",
@@ -70,3 +81,50 @@ def test_without_a_reservation_nothing_is_owed():
     one = exchange()
     one.reservation = None
     assert tokens_used(one) == 0
+
+
+# Two dollars for a million tokens read, ten for a million written.
+PRICES = {"m": Price(input=2, output=10)}
+
+
+@pytest.mark.parametrize(
+    ("state", "spent", "cost_usd"),
+    [
+        ({"forwarded": False}, (0, 0), 0.0),
+        ({"usage_reported": True, "input_tokens": 7, "output_tokens": 3}, (7, 3), 0.000044),
+        # The prompt's estimate, and what the answer's length tells.
+        ({"output_bytes": 30, "answer_frames": 4}, (50, 10), 0.0002),
+        # The model writes a whole answer to its end, also for a client that left.
+        ({"stream": False}, (50, 50), 0.0006),
+        ({"upstream_error": True}, (0, 0), 0.0),
+        # Without a reservation only a count tells.
+        (
+            {"reservation": None, "usage_reported": True, "input_tokens": 7, "output_tokens": 3},
+            (7, 3),
+            0.000044,
+        ),
+        ({"reservation": None, "output_bytes": 30}, None, None),
+    ],
+)
+def test_what_an_exchange_costs(state, spent, cost_usd):
+    one = exchange(**state)
+    assert tokens_spent(one) == spent
+    assert cost_of(one, PRICES) == cost_usd
+
+
+@pytest.mark.parametrize("prices", [{}, {"other": Price(input=1, output=1)}, {"m": None, "*": PRICES["m"]}])
+def test_without_a_price_nobody_knows_the_cost(prices):
+    assert cost_of(exchange(), prices) is None
+
+
+def test_a_price_for_every_other_model():
+    assert cost_of(exchange(), {"*": PRICES["m"]}) == cost_of(exchange(), PRICES) == 0.0001
+
+
+def test_reading_costs_nothing_that_anyone_counts():
+    assert cost_of(exchange(operation=Operation.READ_ONLY), PRICES) is None
+
+
+@pytest.mark.parametrize(("forwarded", "kinds"), [(True, (Unscanned.IMAGE, Unscanned.TENSOR)), (False, ())])
+def test_unscanned_is_what_the_model_got(forwarded, kinds):
+    assert unscanned_by(exchange(forwarded=forwarded)) == kinds

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingResponse
 from google.protobuf.json_format import MessageToDict
@@ -9,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from extproc.core import commands as cmd
 from extproc.domain.head import HeaderEdits
 from extproc.domain.ports import WireRefusal
+from extproc.domain.segment import Unscanned
 from extproc.domain.verdict import Action, Lane, Reason
 from extproc.edge.translate import annotated, reply_bytes
 
@@ -23,6 +26,9 @@ ANNOTATION = cmd.Annotate(
     degraded=True,
     input_tokens=3,
     output_tokens=70_000,
+    route="generate",
+    unscanned=(Unscanned.AUDIO, Unscanned.IMAGE),
+    cost_usd=0.25,
 )
 REPLIES = (
     cmd.ReplyHeaders(Lane.REQUEST, HeaderEdits(remove=("authorization",))),
@@ -50,10 +56,18 @@ def test_a_reply_keeps_what_it_says_and_says_more(reply):
             "degraded": True,
             "input_tokens": 3.0,
             "output_tokens": 70_000.0,
+            "route": "generate",
+            "unscanned": "audio,image",
+            "cost_usd": 0.25,
         }
     }
     noted.ClearField("dynamic_metadata")
     assert noted == plain
+
+
+def test_without_a_price_there_is_no_cost():
+    noted = ProcessingResponse.FromString(annotated(b"", replace(ANNOTATION, cost_usd=None)))
+    assert "cost_usd" not in MessageToDict(noted.dynamic_metadata)["headgate"]
 
 
 def test_an_annotation_is_no_reply():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, replace
 
 import pytest
@@ -14,7 +15,7 @@ from extproc.domain.errors import FailureKind
 from extproc.domain.identity import Reservation, TokenLimit, Window
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import Classify, Renew, Reserve, Scores, Settle, Settled, TextScore
-from extproc.domain.segment import Operation
+from extproc.domain.segment import Operation, Unscanned
 from extproc.domain.verdict import Action, GuardRecord, Lane, Mode, Reason
 from extproc.edge.telemetry import Telemetry
 
@@ -80,6 +81,19 @@ def test_an_exchange_is_counted_by_what_became_of_it(redacted):
     )
     assert redacted.value("headgate_decisions_total", action="redact", reason="pii_found", guard="pii") == 1
     assert "headgate_refusals_total" not in redacted.names()
+
+
+def test_cost_is_counted_by_tenant_and_model():
+    labels = {"tenant": "team-a", "gen_ai_request_model": "scripted"}
+    seen = Seen(RECORD, RECORD, replace(RECORD, cost_usd=None), replace(RECORD, cost_usd=math.nan))
+    assert seen.value("headgate_cost_usd_total", **labels) == 0.00025
+    assert "headgate_cost_usd_total" not in Seen(replace(RECORD, cost_usd=None)).names()
+
+
+def test_what_no_guard_could_read_is_counted_by_its_kind(redacted):
+    for content in ("audio", "image"):
+        labels = {"tenant": "team-a", "content": content}
+        assert redacted.value("headgate_unscanned_exchanges_total", **labels) == 1
 
 
 def test_a_guard_s_verdict_is_counted_with_its_mode_and_score(redacted):
@@ -209,7 +223,7 @@ def test_a_name_that_has_not_the_form_of_one_is_counted_under_other():
     labels = dict.fromkeys(("codec", "operation", "tenant", "action"), "other")
     assert seen.value("headgate_exchanges_total", **labels) == 1
     assert "two words" not in exposition(seen.telemetry)
-    assert seen.value("headgate_series_folded_total") == 3
+    assert seen.value("headgate_series_folded_total") == 6
 
 
 def test_more_series_than_allowed_are_counted_together():
@@ -232,7 +246,7 @@ def test_a_canary_in_every_text_of_a_record_is_nowhere():
     assert "4111" not in exposition(seen.telemetry)
 
 
-ENUMS = {str(value) for kind in (Reason, Mode, Lane, Operation) for value in kind}
+ENUMS = {str(value) for kind in (Reason, Mode, Lane, Operation, Unscanned) for value in kind}
 ENUMS |= {action.name.lower() for action in Action} | {"input", "output", "other", "nvidia.triton", ""}
 ENUMS |= {"reserved", "settled", "refunded"}
 

@@ -106,6 +106,9 @@ def test_an_exchange_is_one_span_with_the_conventions_names(bench):
         "headgate.exchange": 0,
         "headgate.policy_digest": RECORD.policy_digest,
         "headgate.degraded": False,
+        "headgate.route": "generate",
+        "headgate.unscanned": "audio,image",
+        "headgate.cost_usd": 0.000125,
         "headgate.answer_held_chars_max": 19,
     }
     assert since_start_us(bench, span.end_time) == RECORD.total_us
@@ -303,7 +306,7 @@ def test_only_names_and_counts_of_a_record_are_in_its_spans():
     assert "canary" not in written(bench)
     assert strings == {
         "request_id", "policy_digest", "tenant", "key_id", "codec", "operation", "model", "guard",
-        "upstream_host",
+        "upstream_host", "route",
     }  # fmt: skip
 
 

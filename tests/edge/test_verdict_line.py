@@ -96,6 +96,8 @@ def test_no_string_of_an_entity_count_can_carry_text(name):
 @pytest.mark.parametrize("field", fields(Record), ids=lambda field: field.name)
 def test_a_value_of_another_type_is_left_out(field):
     wrong: Any = () if field.name in {"verdicts", "entities"} else [CANARY]
+    if field.name == "unscanned":
+        wrong = (CANARY,)
     line = parsed(replace(RECORD, **{field.name: wrong}))
     expected = [] if wrong == () else [field.name]
     assert line["withheld"] == expected
@@ -122,6 +124,20 @@ def test_a_score_outside_its_range_is_left_out(score):
 def test_a_count_outside_its_range_is_left_out(count):
     line = parsed(replace(RECORD, chars_judged=count))
     assert (line["chars_judged"], line["withheld"]) == (0, ["chars_judged"])
+
+
+@pytest.mark.parametrize("cost", [-0.1, math.nan, math.inf, True])
+def test_a_cost_that_is_none_is_left_out(cost):
+    line = parsed(replace(RECORD, cost_usd=cost))
+    assert (line["cost_usd"], line["withheld"]) == (None, ["cost_usd"])
+
+
+def test_route_cost_and_what_was_not_scanned_are_in_it():
+    line = parsed(RECORD)
+    assert (line["route"], line["cost_usd"]) == ("generate", 0.000125)
+    assert line["unscanned"] == ["audio", "image"]
+    line = parsed(replace(RECORD, route="", cost_usd=None, unscanned=()))
+    assert (line["route"], line["cost_usd"], line["unscanned"], line["withheld"]) == ("", None, [], [])
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "[::1]:8000", "/run/triton.sock"])

@@ -28,6 +28,7 @@ GOOD = {
     "sampling": "policies: {a: {guards: {schema: {sampling: {temperature: {max: 1}, seed: {}}}}}}",
     "modes": "policies: {a: {guards: {injection: {mode: off, on_error: allow, threshold: 1}}}}",
     "bodies": f"policies: {{a: {{bodies: {{keep: sealed, reviewer_key: hgpub_{HASH}}}}}}}",
+    "prices": "models: {m: {price: {input: 0.15, output: 1}}, '*': {}}\npolicies: {a: {}}",
     "limits": "policies: {a: {guards: {budget: {limits: [{window: day, tokens: 5}], lease_ms: 200000}}}}",
 }
 BAD = {
@@ -53,6 +54,9 @@ BAD = {
     "a way to keep that is none": "policies: {a: {bodies: {keep: always}}}",
     "a reviewer's key that is none": "policies: {a: {bodies: {keep: sealed, reviewer_key: hgpub_12}}}",
     "a truth value as text": "policies: {a: {bodies: {required: 'yes'}}}",
+    "half a price": "models: {m: {price: {input: 1}}}\npolicies: {a: {}}",
+    "a price below nothing": "models: {m: {price: {input: -1, output: 0}}}\npolicies: {a: {}}",
+    "a price of one token": "models: {m: {price: {input: 1, output: 60000}}}\npolicies: {a: {}}",
     "a name that is none": "policies: {A Policy: {}}",
 }
 

@@ -2,6 +2,7 @@ import pytest
 from exchanges import fake_hash, find_digits
 
 from extproc.domain.identity import Principal
+from extproc.domain.prices import Price
 from extproc.domain.segment import Backend
 from extproc.domain.verdict import Mode, OnError, Reason, Stage
 from extproc.policy.snapshot import build_policy
@@ -159,3 +160,15 @@ def test_what_is_true_of_models_reaches_every_route(build):
     backends = {"llama-trt": Backend.TENSORRTLLM, "plain": Backend.VLLM}
     assert dict(routed.unrouted.backends) == backends
     assert dict(routed.routes["generate"].backends) == backends
+
+
+def test_prices_and_the_routes_name_reach_a_stream(build):
+    models = (
+        "models: {llama: {price: {input: 0.15, output: 1}}, '*': {price: {input: 2, output: 3}}, e: {}}\n"
+    )
+    routed = build(TEXT + models + "routes: {generate: {}}\n")
+    prices = {"llama": Price(input=0.15, output=1), "*": Price(input=2, output=3), "e": None}
+    assert dict(routed.on(("generate",)).prices) == prices
+    assert [routed.on(names).route for names in ((), ("generate",), ("other",))] == ["", "generate", ""]
+    assert {"llama", "e"} <= routed.unrouted.known_models
+    assert "*" not in routed.unrouted.known_models

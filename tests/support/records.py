@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from extproc.domain.segment import Operation
+from extproc.domain.segment import Operation, Unscanned
 from extproc.domain.verdict import Action, EntityCount, GuardRecord, Kept, Lane, Mode, Reason, Record
 
 VERDICT = GuardRecord(
@@ -59,6 +59,9 @@ RECORD = Record(
     upstream_first_us=20_000,
     total_us=900_000,
     bodies=Kept.REDACTED,
+    route="generate",
+    unscanned=(Unscanned.AUDIO, Unscanned.IMAGE),
+    cost_usd=0.000125,
 )
 
 _words = st.from_regex(r"[a-z][a-z0-9_.-]{0,20}", fullmatch=True)
@@ -119,4 +122,7 @@ def records() -> st.SearchStrategy[Record]:
         total_us=_counts,
         degraded=st.booleans(),
         bodies=st.sampled_from(Kept),
+        route=_texts,
+        unscanned=st.lists(st.sampled_from(Unscanned), max_size=2).map(tuple),
+        cost_usd=_shares,
     )
