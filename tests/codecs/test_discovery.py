@@ -11,6 +11,7 @@ def test_every_module_that_is_no_part_is_a_codec():
     assert [codec.name for codec in discover()] == [
         "openai_chat",
         "openai_completions",
+        "openai_embeddings",
         "openai_models",
         "triton_generate",
         "triton_read_only",
