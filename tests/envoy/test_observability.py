@@ -18,8 +18,9 @@ from records import RECORD, VERDICT
 from extproc.domain.errors import FailureKind
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import Classify, Scores, TextScore
-from extproc.domain.segment import Operation
+from extproc.domain.segment import Operation, Unscanned
 from extproc.domain.verdict import Action, Lane, Mode, Reason
+from extproc.edge.bodies import BodyCounts
 from extproc.edge.policy_source import PolicyStatus
 from extproc.edge.readings import Readings
 from extproc.edge.telemetry import Telemetry
@@ -43,6 +44,7 @@ VALUES: dict[str, set[str]] = {
     "effect": {"classify", "reserve", "settle", "renew"},
     "flow": {"reserved", "settled", "refunded"},
     "gen_ai_token_type": {"input", "output"},
+    "content": {str(one) for one in Unscanned},
 }
 
 
@@ -62,6 +64,7 @@ def readings() -> Readings:
         verdict_log_dropped=lambda: 1,
         verdict_log_failures=lambda: 1,
         policy=lambda: PolicyStatus(digest="0" * 64, loaded_at_unix_ms=1),
+        bodies=lambda: BodyCounts(kept=1, lost=1, expired=1, disk_bytes=1),
     )
 
 
