@@ -18,15 +18,15 @@ from extproc.domain.segment import Channel, Delta, Usage
 from extproc.domain.verdict import Reason
 from extproc.wire.buffers import BoundedBody
 from extproc.wire.json_leaves import key_text, number_text
+from extproc.wire.runs import Run, RunReader, template_of, write_run
 from extproc.wire.splice import Splice, encode_string, remove_members, splice
-from extproc.wire.sse import SseReader
+from extproc.wire.sse import SseFrame
 from extproc.wire.strict_json import Array, Constant, Number, Object, Text, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from extproc.domain.limits import Limits
-    from extproc.wire.sse import SseFrame
     from extproc.wire.strict_json import Member, Value
 
 TEXT_OUTPUT = "text_output"
@@ -115,7 +115,7 @@ class AnswerReader:
         self._status = status
         self._hidden = hidden | _DROPPED
         self._limits = limits
-        self._events = SseReader(limits=limits) if streamed else None
+        self._events: RunReader[Channel] | None = RunReader(limits=limits) if streamed else None
         self._body = BoundedBody(
             bytes_max=limits.answer_bytes_max, reason=Reason.UPSTREAM_UNREADABLE, status=502
         )
@@ -145,12 +145,19 @@ class AnswerReader:
         if self._events is None:
             self._body.feed(chunk)
             return self._whole(self._body.take()) if eof else ()
-        frames = self._events.feed(chunk, eof=eof)
-        return tuple([self._event(frame) for frame in frames if not _is_comment(frame)])
+        frames: list[ResponseFrame] = []
+        for event in self._events.feed(chunk, eof=eof):
+            if not isinstance(event, SseFrame):
+                frames.append(_known(*event))
+            elif not _is_comment(event):
+                frames.append(self._event(event))
+        return tuple(frames)
 
     def write(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
         """A frame's bytes with ``texts`` in place of its deltas; hidden members go."""
         located = frame.token
+        if isinstance(located, Run):
+            return write_run(located, texts)
         if not isinstance(located, Located) or len(texts) != len(located.texts):
             raise AssertionError("a frame of another session")
         for place, text in zip(located.texts, texts, strict=True):
@@ -197,7 +204,20 @@ class AnswerReader:
             raise http.unreadable("an event has fields other than data")
         # A comment is dropped: it is text that no client shows and no scanner reads.
         span = frame.data_span if not frame.fields else None
-        return self._frame(frame.raw, span, frame.data, final=False)
+        found = self._frame(frame.raw, span, frame.data, final=False)
+        self._learn(found)
+        return found
+
+    def _learn(self, frame: ResponseFrame) -> None:
+        """Events like this one, with another text, need not be read again."""
+        located = frame.token
+        says_more = frame.error or frame.usage is not None or frame.ended
+        if says_more or self._events is None or not isinstance(located, Located) or located.hidden:
+            return
+        if len(located.texts) == 1 and located.span is not None:
+            ((_, start, end),) = located.texts
+            template = template_of(located.raw, located.document, start, end)
+            self._events.learn(template, frame.deltas[0].channel)
 
     def _whole(self, body: bytes) -> tuple[ResponseFrame, ...]:
         if self._status >= http.ERROR_STATUS_MIN:
@@ -321,6 +341,12 @@ class AnswerReader:
 
 
 _EMPTY = Located(b"", (0, 0), b"", Object({}, 0, 0), (), hidden=False)
+
+
+def _known(run: Run, channel: Channel) -> ResponseFrame:
+    """Events that are the same as an earlier one but for their text: only that can differ in them."""
+    deltas = tuple([Delta(channel, text) for text in run.texts])
+    return ResponseFrame(key=0, deltas=deltas, token=run, is_run=True)
 
 
 def _is_comment(frame: SseFrame) -> bool:

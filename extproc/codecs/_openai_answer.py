@@ -8,12 +8,11 @@ become null wherever a guard may change the text. Sound cannot be read, and make
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _openai_http as oai
 from extproc.codecs import _triton_http as http
-from extproc.codecs._openai_frame import Carried, FrameParts, Located, Place
+from extproc.codecs._openai_frame import Carried, FrameParts, KnownRun, Located, Place
 from extproc.codecs._openai_message import MessageReader
 from extproc.codecs._openai_sites import Sites, tail_document
 from extproc.domain.errors import PeerError
@@ -22,29 +21,18 @@ from extproc.domain.segment import Channel, Delta, Usage
 from extproc.domain.verdict import Reason
 from extproc.wire.buffers import BoundedBody
 from extproc.wire.json_leaves import leaves_of, number_text
+from extproc.wire.runs import Run, RunReader, template_of
 from extproc.wire.splice import Splice, encode_string, splice
-from extproc.wire.sse import SseReader
+from extproc.wire.sse import SseFrame
 from extproc.wire.strict_json import Array, Constant, Number, Object, Text, parse
 
 if TYPE_CHECKING:
     from extproc.codecs._openai_sites import Site
     from extproc.domain.limits import Limits
-    from extproc.wire.sse import SseFrame
     from extproc.wire.strict_json import Member, Value
 
 _DONE: Final = b"[DONE]"
 _ENVELOPE: Final = ("id", "object", "created", "model", "system_fingerprint")
-_PLAIN: Final = re.compile(rb'[^"\\\x00-\x1f]*+')
-# Of the shapes that one answer's events have in turn: choices times fields.
-_SHAPES_MAX: Final = 4
-
-
-class Shape(NamedTuple):
-    """An event in which only the one text varied: all that stands before it, and after it."""
-
-    prefix: bytes
-    suffix: bytes
-    site: Site
 
 
 class AnswerReader:
@@ -74,11 +62,10 @@ class AnswerReader:
         self._message = MessageReader(
             sites=self._sites, model=model, tools=tools, json_answer=json_answer, limits=limits
         )
-        self._events = SseReader(limits=limits) if streamed else None
+        self._events: RunReader[Site] | None = RunReader(limits=limits) if streamed else None
         self._body = BoundedBody(
             bytes_max=limits.answer_bytes_max, reason=Reason.UPSTREAM_UNREADABLE, status=502
         )
-        self._shapes: list[Shape] = []
         self._ended = False
         self._counted = Usage(0, 0)
         self._last: tuple[bytes, Object] = (b"", Object({}, 0, 0))
@@ -102,11 +89,10 @@ class AnswerReader:
             return (self._whole(self._body.take()),) if eof else ()
         frames: list[ResponseFrame] = []
         for event in self._events.feed(chunk, eof=eof):
-            known = self._known(event) if self._shapes else None
-            if known is not None:
-                frames.append(known)
-            else:
+            if isinstance(event, SseFrame):
                 frames += self._event(event)
+            else:
+                frames.append(self._known(*event))
         if eof:
             frames += self._carried(self._sites.open_ones())
         return tuple(frames)
@@ -114,15 +100,18 @@ class AnswerReader:
     def write(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
         """A frame's bytes with ``texts`` in place of its deltas; hidden members go."""
         located = frame.token
+        if isinstance(located, KnownRun):
+            return located.written(texts)
         if isinstance(located, Carried):
             (text,) = texts
             return self.write_tail(located.channel, text) if text and located.moved else b""
         if not isinstance(located, Located) or len(texts) != len(located.places):
             raise AssertionError("a frame of another session")
+        return self._write_located(located, texts)
+
+    def _write_located(self, located: Located, texts: tuple[str, ...]) -> bytes:
         if located.hidden:
             return b""
-        if len(texts) == 1 and located.span is not None and not located.edits:
-            return self._with_text(located, located.span[0], texts[0])
         edits = list(located.edits)
         for place, text in zip(located.places, texts, strict=True):
             if (written := self._rewritten(place, text)) is not None:
@@ -134,15 +123,6 @@ class AnswerReader:
             start, end = located.span
             return located.raw[:start] + document + located.raw[end:]
         return b"data: " + document.replace(b"\n", b"\ndata: ") + b"\n\n"
-
-    def _with_text(self, located: Located, base: int, text: str) -> bytes:
-        """The fast path: one text and nothing else to edit. ``base`` is where the document lies."""
-        (place,) = located.places
-        written = self._rewritten(place, text)
-        if written is None:
-            return located.raw
-        raw, old = located.raw, place.text
-        return raw[: base + old.start] + encode_string(written) + raw[base + old.end :]
 
     def _rewritten(self, place: Place, text: str) -> str | None:
         """What must stand in a place so that it says ``text``; None where it does already."""
@@ -179,39 +159,12 @@ class AnswerReader:
 
     # --- events ----------------------------------------------------------------------------------
 
-    def _known(self, event: SseFrame) -> ResponseFrame | None:
-        """The fast path: an event that is the same as an earlier one but for its text.
-
-        All bytes around the text are equal, and the text is one sound string: so the document has the same
-        structure, of which only that string can differ.
-        """
-        document = event.data
-        if document is None or event.data_span is None or event.fields or not event.complete:
-            return None
-        for shape in self._shapes:
-            start, end = len(shape.prefix) - 1, len(document) - len(shape.suffix) + 1
-            if end - start > 1 and document.startswith(shape.prefix) and document.endswith(shape.suffix):
-                text = self._string(document, start, end)
-                if text is None:
-                    return None
-                place = Place.of(shape.site, text, watched=self._watched)
-                return ResponseFrame(
-                    key=0,
-                    deltas=(Delta(shape.site.channel, place.shown),),
-                    token=Located(event.raw, event.data_span, document, (place,), (), hidden=False),
-                )
-        return None
-
-    def _string(self, document: bytes, start: int, end: int) -> Text | None:
-        """The string that fills a span of the document; None where it is anything else."""
-        try:
-            if _PLAIN.fullmatch(document, start + 1, end - 1) is not None:
-                return Text(document[start + 1 : end - 1].decode(), start, end)
-            value = parse(document[start:end], limits=self._limits)
-        except (PeerError, UnicodeDecodeError):
-            # The general reader will say what is wrong.
-            return None
-        return Text(value.value, start, end) if isinstance(value, Text) else None
+    def _known(self, run: Run, site: Site) -> ResponseFrame:
+        """Events that are the same as an earlier one but for their text: only that can differ in them."""
+        known = KnownRun.of(run, site, watched=self._watched)
+        channel = site.channel
+        deltas = tuple([Delta(channel, text) for text in known.shown])
+        return ResponseFrame(key=0, deltas=deltas, token=known, is_run=True)
 
     def _event(self, event: SseFrame) -> list[ResponseFrame]:
         if not event.complete:
@@ -310,15 +263,19 @@ class AnswerReader:
         )
         if ended or len(self._sites) > sites_before:
             # What a text means may have changed with it.
-            self._shapes.clear()
+            self._forget()
         elif usage is None and span is not None and not parts.edits and len(parts.places) == 1:
-            self._learn(document, parts.places[0])
+            self._learn(raw, document, parts.places[0])
         return [*self._carried(parts.ended), frame]
 
-    def _learn(self, document: bytes, place: Place) -> None:
-        if place.site is not None:
-            shape = Shape(document[: place.text.start + 1], document[place.text.end - 1 :], place.site)
-            self._shapes = [shape, *self._shapes[: _SHAPES_MAX - 1]]
+    def _learn(self, raw: bytes, document: bytes, place: Place) -> None:
+        if place.site is not None and self._events is not None:
+            template = template_of(raw, document, place.text.start, place.text.end)
+            self._events.learn(template, place.site)
+
+    def _forget(self) -> None:
+        if self._events is not None:
+            self._events.forget()
 
     def _carried(self, sites: list[Site]) -> list[ResponseFrame]:
         """Frames of this service's own for escapes that had begun when their text ended."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from extproc.domain.segment import Channel, Delta
+from extproc.wire.runs import write_run
 from extproc.wire.splice import Splice
 from extproc.wire.strict_json import Constant, Text
 
 if TYPE_CHECKING:
     from extproc.codecs._openai_sites import Site
+    from extproc.wire.runs import Run
     from extproc.wire.strict_json import Value
 
 # A text that is whole where it stands (an id, a name): its channel ends with it.
@@ -58,6 +60,38 @@ class Carried(NamedTuple):
 
     channel: Channel
     moved: bool
+
+
+class KnownRun(NamedTuple):
+    """The token of several events in which only one site's text varied.
+
+    ``shown`` are the deltas' texts, ``spelled`` what stands for them where they are not changed, as in
+    ``Place``.
+    """
+
+    run: Run
+    site: Site
+    shown: tuple[str, ...]
+    spelled: tuple[str, ...]
+
+    @classmethod
+    def of(cls, run: Run, site: Site, *, watched: bool) -> KnownRun:
+        """A run at its site; in an answer that is not ``watched`` nothing moves."""
+        if site.reader is None:
+            return cls(run, site, run.texts, run.texts)
+        read = [site.reader.feed(text) for text in run.texts]
+        spelled = tuple([one.spelled for one in read]) if watched else run.texts
+        return cls(run, site, tuple([one.text for one in read]), spelled)
+
+    def written(self, texts: tuple[str, ...]) -> bytes:
+        """The first events, so that they say ``texts``."""
+        if self.site.reader is None:
+            return write_run(self.run, texts)
+        spelled = []
+        for text, shown, before in zip(texts, self.shown, self.spelled, strict=False):
+            written = self.site.spelled(text)
+            spelled.append(before if text == shown else written)
+        return write_run(self.run, tuple(spelled))
 
 
 class FrameParts:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from extproc.core.bodies import size_bytes
 from extproc.core.channels import ChannelScan, Watch, watches_of
 from extproc.core.refusals import ANSWER_BLOCKED_MESSAGE, OUTPUT_TOO_LONG_MESSAGE
 from extproc.domain.errors import PeerError
@@ -80,6 +81,9 @@ class AnswerLane:
                 exchange = self._exchange_of(frame)
                 if not exchange.first_frame_at_us:
                     exchange.first_frame_at_us = at_us
+                if frame.is_run:
+                    self._run(exchange, frame, parts)
+                    continue
                 self._frame(exchange, frame, parts)
                 if frame.final:
                     self._ended.add(frame.key)
@@ -111,10 +115,8 @@ class AnswerLane:
             self._upstream_failed(exchange)
         else:
             for delta in frame.deltas:
-                text = delta.text
-                exchange.output_bytes += len(text) if text.isascii() else len(text.encode())
-        if exchange.held_to_length:
-            self._check_length(exchange)
+                exchange.output_bytes += size_bytes(delta.text)
+        self._check_length(exchange)
         if len(frame.deltas) == 1 and not (frame.ended or frame.final or frame.error):
             # Nearly every frame: one text, and nothing ends.
             ((channel, text),) = frame.deltas
@@ -131,21 +133,59 @@ class AnswerLane:
             self._end_channel(exchange, channel, parts, held=channel not in last_of)
         parts.append(self._session.write_response(frame, tuple(texts)))
 
+    def _run(self, exchange: Exchange, frame: ResponseFrame, parts: list[bytes]) -> None:
+        """Several frames with one text each, at once: to the same effect as one by one."""
+        channel = frame.deltas[0].channel
+        texts = tuple([delta.text for delta in frame.deltas])
+        scan = exchange.channels.get(channel) or self._open_channel(exchange, channel)
+        joined = "".join(texts)
+        bytes_more = size_bytes(joined)
+        if scan.may_block or exchange.capture is not None or self._outgrows(exchange, bytes_more):
+            self._one_by_one(exchange, frame, parts)
+            return
+        exchange.answer_frames += len(texts)
+        exchange.answer_chars += len(joined)
+        exchange.output_bytes += bytes_more
+        output = scan.feed_each(texts)
+        for _, watch, finding in output.findings:
+            self._found(exchange, channel, ((watch, finding),))
+        self._check_held(exchange, output.held_chars_max)
+        parts.append(self._session.write_response(frame, output.released))
+
+    def _one_by_one(self, exchange: Exchange, frame: ResponseFrame, parts: list[bytes]) -> None:
+        """The frames of a run, of which one may end the answer: those before it go out."""
+        released: list[str] = []
+        try:
+            for channel, text in frame.deltas:
+                exchange.answer_frames += 1
+                exchange.output_bytes += size_bytes(text)
+                self._check_length(exchange)
+                released.append(self._feed_channel(exchange, channel, text, eof=False))
+        finally:
+            parts.append(self._session.write_response(frame, tuple(released)))
+
     def _check_length(self, exchange: Exchange) -> None:
-        """Cut an answer that outgrows its reservation: its upstream ignores the cap.
+        """Cut an answer that outgrows its reservation: its upstream ignores the cap."""
+        if self._outgrows(exchange, 0):
+            exchange.decide(Action.BLOCK, Reason.OUTPUT_TOO_LONG, "budget")
+            refusal = Refusal(reason=Reason.OUTPUT_TOO_LONG, status=502, message=OUTPUT_TOO_LONG_MESSAGE)
+            raise _Blocked(refusal)
+
+    def _outgrows(self, exchange: Exchange, bytes_more: int) -> bool:
+        """Whether an answer is longer than its reservation, with so many bytes more.
 
         By the upstream's count where it gives one; else by length, at more bytes a token than text has,
         and with room for a prompt that is repeated.
         """
+        if not exchange.held_to_length:
+            return False
         params = exchange.request.params
         if params.max_output_tokens is None:
-            return
+            return False
         tokens_max = params.choices_count * params.max_output_tokens
         bytes_max = tokens_max * _BYTES_PER_TOKEN_MAX + exchange.request.inspectable_bytes + _BYTES_SLACK
-        if exchange.output_tokens <= tokens_max + _TOKENS_SLACK and exchange.output_bytes <= bytes_max:
-            return
-        exchange.decide(Action.BLOCK, Reason.OUTPUT_TOO_LONG, "budget")
-        raise _Blocked(Refusal(reason=Reason.OUTPUT_TOO_LONG, status=502, message=OUTPUT_TOO_LONG_MESSAGE))
+        output_bytes = exchange.output_bytes + bytes_more
+        return exchange.output_tokens > tokens_max + _TOKENS_SLACK or output_bytes > bytes_max
 
     def _feed_channel(self, exchange: Exchange, channel: Channel, text: str, *, eof: bool) -> str:
         scan = exchange.channels.get(channel)
@@ -158,13 +198,15 @@ class AnswerLane:
         output = scan.feed(text, eof=eof)
         if output.findings:
             self._found(exchange, channel, output.findings)
-        held = scan.held_chars
-        exchange.held_chars_max = max(exchange.held_chars_max, held)
-        if held > self._limits.held_chars_max:
-            raise PeerError(Reason.UPSTREAM_UNREADABLE, "too much text is held back", status=502)
+        self._check_held(exchange, scan.held_chars)
         if capture is not None:
             capture.released(channel, output.released)
         return output.released
+
+    def _check_held(self, exchange: Exchange, held_chars: int) -> None:
+        exchange.held_chars_max = max(exchange.held_chars_max, held_chars)
+        if held_chars > self._limits.held_chars_max:
+            raise PeerError(Reason.UPSTREAM_UNREADABLE, "too much text is held back", status=502)
 
     def _open_channel(self, exchange: Exchange, channel: Channel) -> ChannelScan:
         if len(exchange.channels) >= self._limits.channels_max:

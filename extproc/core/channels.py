@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from extproc.domain.verdict import Mode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from extproc.domain.ports import BoundGuard, ExchangeView, RuleWatch, Scanner, ScannerFactory
     from extproc.domain.verdict import Finding
 
@@ -43,13 +45,26 @@ def watches_of(guards: tuple[BoundGuard, ...], view: ExchangeView) -> tuple[Watc
     return tuple(found)
 
 
+class ChannelRun(NamedTuple):
+    """What several pieces of text gave: text that may go out after each, and findings with their piece.
+
+    ``held_chars_max`` is the most that waited after any of them.
+    """
+
+    released: tuple[str, ...]
+    findings: Sequence[tuple[int, Watch, Finding]]
+    held_chars_max: int
+
+
 class ChannelScan:
     """One channel of an answer. Rules in shadow run apart, so that they cannot change a byte."""
 
-    __slots__ = ("_enforced", "_shadow", "_watches")
+    __slots__ = ("_enforced", "_shadow", "_watches", "may_block")
 
     def __init__(self, watches: tuple[Watch, ...], factory: ScannerFactory) -> None:
         self._watches = watches
+        # Whether a finding may end the answer.
+        self.may_block = any(watch.rules.block and watch.mode is Mode.ENFORCE for watch in watches)
         self._enforced = _scanner(watches, Mode.ENFORCE, factory)
         self._shadow = _scanner(watches, Mode.SHADOW, factory)
 
@@ -73,6 +88,20 @@ class ChannelScan:
                 findings += self._attribute(shadowed, Mode.SHADOW)
         return ChannelOutput(released, findings)
 
+    def feed_each(self, texts: tuple[str, ...]) -> ChannelRun:
+        """The same as feeding them one by one, none of them the last."""
+        released = texts
+        held_chars_max = 0
+        findings: list[tuple[int, Watch, Finding]] = []
+        if self._enforced is not None:
+            scan = self._enforced.feed_each(texts)
+            released, held_chars_max = tuple(scan.released), scan.held_chars_max
+            findings += self._attribute_each(scan.findings, Mode.ENFORCE)
+        if self._shadow is not None:
+            findings += self._attribute_each(self._shadow.feed_each(texts).findings, Mode.SHADOW)
+        # Stable: of one piece what is enforced comes first, as in ``feed``.
+        return ChannelRun(released, sorted(findings, key=_piece), held_chars_max)
+
     def drop(self) -> None:
         """Forget what is held; an undecided tail never goes out."""
         if self._enforced is not None:
@@ -81,6 +110,16 @@ class ChannelScan:
     def _attribute(self, findings: tuple[Finding, ...], mode: Mode) -> tuple[tuple[Watch, Finding], ...]:
         watches = [watch for watch in self._watches if watch.mode is mode]
         return tuple((_watch_for(watches, finding), finding) for finding in findings)
+
+    def _attribute_each(
+        self, findings: Sequence[tuple[int, Finding]], mode: Mode
+    ) -> list[tuple[int, Watch, Finding]]:
+        watches = [watch for watch in self._watches if watch.mode is mode] if findings else []
+        return [(piece, _watch_for(watches, finding), finding) for piece, finding in findings]
+
+
+def _piece(found: tuple[int, Watch, Finding]) -> int:
+    return found[0]
 
 
 def _scanner(watches: tuple[Watch, ...], mode: Mode, factory: ScannerFactory) -> Scanner | None:

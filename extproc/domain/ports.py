@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from extproc.domain.segment import Backend
 from extproc.domain.verdict import Action, Mode, OnError, Reason
@@ -240,11 +240,26 @@ class Scan(Protocol):
         """What was newly found; offsets into the channel's whole text."""
 
 
+class ScanEach(NamedTuple):
+    """What a scanner released after each of several pieces of text.
+
+    ``findings`` are with the number of the piece at which each was found, in order. ``held_chars_max`` is
+    the most that was held after any of them.
+    """
+
+    released: Sequence[str]
+    findings: Sequence[tuple[int, Finding]]
+    held_chars_max: int
+
+
 class Scanner(Protocol):
     """Reads one channel of the answer as it streams. Synchronous; the hot path."""
 
     def feed(self, text: str, *, eof: bool = False) -> Scan:
         """Take more text; with ``eof`` everything is decided and released."""
+
+    def feed_each(self, texts: Sequence[str]) -> ScanEach:
+        """The same as feeding them one by one, none of them the last."""
 
     @property
     def held_chars(self) -> int:
@@ -286,6 +301,8 @@ class PolicySnapshot:
     scanner: ScannerFactory
     bodies: Mapping[str, BodyRule] = field(default_factory=lambda: MappingProxyType({}))
     backends: Mapping[str, Backend] = field(default_factory=lambda: MappingProxyType({}))
+    prices: Mapping[str, Price | None] = field(default_factory=lambda: MappingProxyType({}))
+    route: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,8 +318,6 @@ class GuardEnv:
     find: RuleFinder
     tenant: str
 
-    prices: Mapping[str, Price | None] = field(default_factory=lambda: MappingProxyType({}))
-    route: str = ""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardSpec:
@@ -351,7 +366,8 @@ class ResponseFrame:
     have no text after this frame: what is held of them goes out with their last delta here, or in a tail
     before the frame. ``final`` says that the exchange has no further frame, which ends every channel.
     ``error`` says that the upstream reports a failure in it. ``token`` is the codec's own: it comes back
-    in ``write_response``.
+    in ``write_response``. ``is_run``: it stands for several frames in a row, each with one delta, all of
+    one channel, and nothing else to say; it may be written in part.
     """
 
     key: int
@@ -361,6 +377,7 @@ class ResponseFrame:
     ended: tuple[Channel, ...] = ()
     final: bool = False
     error: bool = False
+    is_run: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -392,7 +409,10 @@ class CodecSession(Protocol):
         """Take answer bytes; give the frames that they complete. What it holds back is bounded."""
 
     def write_response(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
-        """A frame's bytes with ``texts`` in place of its deltas; equal texts leave it untouched."""
+        """A frame's bytes with ``texts`` in place of its deltas; equal texts leave it untouched.
+
+        Of a run ``texts`` may be fewer than its deltas: then only the frames of the first ones are given.
+        """
 
     def write_tail(self, key: int, channel: Channel, text: str) -> bytes:
         """A frame of the codec's own for text that was still held when the answer ended."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         RequestMessage,
         RuleWatch,
         Scan,
+        ScanEach,
         Scanner,
         ScannerFactory,
         Verdict,
@@ -78,6 +79,11 @@ class _WatchedScanner:
     def feed(self, text: str, *, eof: bool = False) -> Scan:
         scan = self.scanner.feed(text, eof=eof)
         self.seen.answer_findings += scan.findings
+        return scan
+
+    def feed_each(self, texts: Sequence[str]) -> ScanEach:
+        scan = self.scanner.feed_each(texts)
+        self.seen.answer_findings += tuple(finding for _, finding in scan.findings)
         return scan
 
     @property

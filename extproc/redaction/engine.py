@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from extproc.domain.errors import HeadgateError
 from extproc.domain.limits import LIMITS
+from extproc.domain.ports import ScanEach
 from extproc.domain.verdict import Finding
 from extproc.redaction.automaton import EDGE
 from extproc.redaction.operators import REDACT, replacement
@@ -24,7 +25,7 @@ from extproc.redaction.thread import Piece, Thread
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from extproc.redaction.automaton import Automaton
     from extproc.redaction.operators import Operator
@@ -153,6 +154,18 @@ class RuleScanner:
         self._release(buffer, decided.text)
         self._closed = eof
         return decided.scan()
+
+    def feed_each(self, texts: Sequence[str]) -> ScanEach:
+        """Feed texts one by one, none of them the last. Raises as ``feed`` does."""
+        released: list[str] = []
+        findings: list[tuple[int, Finding]] = []
+        held_chars_max = 0
+        for number, text in enumerate(texts):
+            scan = self.feed(text)
+            released.append(scan.released)
+            findings += [(number, finding) for finding in scan.findings]
+            held_chars_max = max(held_chars_max, self.held_chars)
+        return ScanEach(released, findings, held_chars_max)
 
     @property
     def _covered(self) -> int:

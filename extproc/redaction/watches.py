@@ -14,7 +14,7 @@ from extproc.redaction.rules import RuleError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from extproc.domain.ports import RuleWatch
+    from extproc.domain.ports import RuleWatch, ScanEach
     from extproc.redaction.automaton import Automaton
 
 _PLANS_MAX: Final = 256
@@ -110,6 +110,14 @@ class PackScanner:
             return scan
         findings = tuple(_in_pack(finding, self._pack_of) for finding in scan.findings)
         return Scan(scan.released, findings, scan.replacements)
+
+    def feed_each(self, texts: Sequence[str]) -> ScanEach:
+        """The same as feeding them one by one, none of them the last."""
+        scan = self._scanner.feed_each(texts)
+        if not scan.findings:
+            return scan
+        findings = [(number, _in_pack(finding, self._pack_of)) for number, finding in scan.findings]
+        return scan._replace(findings=findings)
 
     @property
     def held_chars(self) -> int:

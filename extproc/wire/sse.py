@@ -22,6 +22,8 @@ _FRAME_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 _OVERLAP = 1
 _BLANK = re.compile(rb"[\r\n]*+")
 _PLAIN_PREFIX = b"data: "
+# What is taken back is moved again with each chunk, however short: so it must be little.
+_TAKE_BACK_BYTES_MAX = 4_096
 
 
 class SseFrame(NamedTuple):
@@ -85,6 +87,23 @@ class SseReader:
             frames.append(_frame(bytes(self._buffer))._replace(complete=False))
             self._buffer.clear()
         return frames
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was fed is in a frame."""
+        return not self._buffer
+
+    def take_back(self) -> bytes | None:
+        """What was fed and is in no frame, if it is little: forgotten, to be fed again before the rest.
+
+        None where it must be left: it is long, or may be the stream's byte order mark.
+        """
+        if self._buffer and (not self._begun or len(self._buffer) > _TAKE_BACK_BYTES_MAX):
+            return None
+        begun = bytes(self._buffer)
+        self._buffer.clear()
+        self._searched = 0
+        return begun
 
     def _plain(self, chunk: bytes, frames: list[SseFrame]) -> bytes:
         """The fast path: take events of one ``data`` line each, as servers send them; give the rest.

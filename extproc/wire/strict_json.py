@@ -72,8 +72,9 @@ class Object(NamedTuple):
 Value = Text | Number | Constant | Array | Object
 
 _WS = rb"[ \t\n\r]*+"
-_STRING_BODY = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})[^"\\\x00-\x1f]*+)*+'
-_STRING = rb'"' + _STRING_BODY + rb'"'
+# What may stand between the quotes of a string.
+STRING_BODY = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})[^"\\\x00-\x1f]*+)*+'
+_STRING = rb'"' + STRING_BODY + rb'"'
 _NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
 _VALUE = rb"(?:(" + _STRING + rb")|(" + _NUMBER + rb")|(true|false|null)|([\[{]))"
 # Group 1 is the key in both, so that the groups of the value have the same numbers.
@@ -82,12 +83,12 @@ _ELEMENT = re.compile(_WS + rb"()" + _VALUE)
 _STRING_GROUP, _NUMBER_GROUP, _CONSTANT_GROUP, _OPEN_GROUP = 2, 3, 4, 5
 # A member of an object without white space, with what follows it; the groups are the inner bytes.
 _FLAT_MEMBER = re.compile(
-    rb'"([^"\\\x00-\x1f]*+)":(?:"(' + _STRING_BODY + rb')"|(' + _NUMBER + rb")|(true|false|null))([,}])"
+    rb'"([^"\\\x00-\x1f]*+)":(?:"(' + STRING_BODY + rb')"|(' + _NUMBER + rb")|(true|false|null))([,}])"
 )
 _CONSTANTS = {b"true": True, b"false": False, b"null": None}
 
 _SPACE = re.compile(_WS)
-_SOUND_STRING = re.compile(rb'"' + _STRING_BODY)
+_SOUND_STRING = re.compile(rb'"' + STRING_BODY)
 _COMMA, _QUOTE, _COLON, _BACKSLASH = b',":\\'
 _BRACE_OPEN, _BRACE_CLOSE, _BRACKET_CLOSE = b"{}]"
 _FIRST_PRINTABLE = 0x20

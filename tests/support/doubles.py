@@ -28,6 +28,7 @@ from extproc.domain.ports import (
     Reserved,
     ResponseFrame,
     RuleWatch,
+    ScanEach,
     Verdict,
     WireRefusal,
 )
@@ -305,6 +306,15 @@ class WordScanner:
         self._held = rest[len(rest) - keep :]
         self._at = base + len(data) - keep
         return FakeScan("".join(out), tuple(findings))
+
+    def feed_each(self, texts: Sequence[str]) -> ScanEach:
+        released, findings, held = [], [], [0]
+        for number, text in enumerate(texts):
+            scan = self.feed(text)
+            released.append(scan.released)
+            findings += [(number, finding) for finding in scan.findings]
+            held.append(self.held_chars)
+        return ScanEach(released, findings, max(held))
 
     @staticmethod
     def _keep(text: str) -> int:
