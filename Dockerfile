@@ -60,11 +60,13 @@ LABEL org.opencontainers.image.title="headgate" \
       org.opencontainers.image.description="Envoy external-processing filter for LLM traffic, GPU" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
-# The sockets' and the log's folders belong to the service: a volume that is mounted there takes that over.
+# The folders of sockets, log and kept bodies belong to the service: a volume that is mounted there takes that
+# over.
 RUN groupadd --gid 10001 headgate \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin headgate \
  && install --directory --owner=10001 --group=10001 --mode=2770 /run/headgate \
- && install --directory --owner=10001 --group=10001 --mode=0750 /var/log/headgate
+ && install --directory --owner=10001 --group=10001 --mode=0750 /var/log/headgate \
+ && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/headgate/bodies
 COPY --from=packages-gpu /opt/headgate /opt/headgate
 # Nothing is written below /opt: a read-only root is fine.
 ENV PATH=/opt/headgate/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONSAFEPATH=1
@@ -85,6 +87,7 @@ RUN groupadd --gid 10001 headgate \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin headgate \
  && install --directory --owner=10001 --group=10001 --mode=2770 /run/headgate \
  && install --directory --owner=10001 --group=10001 --mode=0750 /var/log/headgate \
+ && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/headgate/bodies \
  && pip uninstall --yes pip
 COPY --from=packages-cpu /opt/headgate /opt/headgate
 ENV PATH=/opt/headgate/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONSAFEPATH=1

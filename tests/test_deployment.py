@@ -195,9 +195,27 @@ def test_what_is_mounted_is_where_the_settings_look(service):
     mounts = {volume["target"]: volume for volume in one["volumes"]}
     assert mounts[str(settings.policy.parent)]["type"] == "bind"
     assert mounts[str(settings.verdict_log.parent)]["source"] == "verdicts"
+    assert mounts[str(settings.bodies)]["source"] == "bodies"
     assert mounts[str(Path(settings.listen.removeprefix("unix:")).parent)]["source"] == "sockets"
     secrets = {f"/run/secrets/{name}" for name in one["secrets"]}
     assert {str(settings.pepper_file), str(settings.redis_password_file)} == secrets
+
+
+@each_shipped
+def test_the_folders_of_volumes_belong_to_the_service_in_the_image(name):
+    made = [text for kind, text in BY_NAME[name].instructions if kind == "RUN" and "install" in text]
+    for service in OURS:
+        for volume in SERVICES[service]["volumes"]:
+            if volume["type"] == "volume":
+                folder = re.escape(volume["target"])
+                wanted = rf"--directory --owner=10001 --group=10001 --mode=\d+ {folder}(\s|$)"
+                assert any(re.search(wanted, text) for text in made), volume["target"]
+
+
+@each_shipped
+def test_kept_bodies_are_for_the_service_alone(name):
+    (made,) = [text for kind, text in BY_NAME[name].instructions if kind == "RUN" and "bodies" in text]
+    assert "--mode=0700 /var/lib/headgate/bodies" in made
 
 
 @each_of_ours
