@@ -29,6 +29,7 @@ from extproc.core.requests import RequestLane
 from extproc.core.transitions import Illegal, LaneState, follow
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS, Limits
+from extproc.domain.ports import LateHead
 from extproc.domain.verdict import Action, Lane, Reason
 
 if TYPE_CHECKING:
@@ -246,7 +247,9 @@ class Stream:
             self._annotate()
         if not self._answer_head_released and self._answer_head is not None:
             self._answer_head_released = True
-            self._out.append(cmd.ReplyHeaders(Lane.RESPONSE, self._answer_head))
+            session = self._request.session
+            edits = session.response_head_edits() if isinstance(session, LateHead) else self._answer_head
+            self._out.append(cmd.ReplyHeaders(Lane.RESPONSE, edits))
         if self._answer_has_body:
             self._out.extend(
                 body_replies(

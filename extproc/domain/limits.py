@@ -31,6 +31,8 @@ class Limits:
     # A number of more digits is judged like text, since a card number fits in it: counts, seeds of 32 bits
     # and times in seconds have 10.
     number_digits_max: int = 10
+    # Dimensions of one tensor: models have up to five.
+    tensor_dimensions_max: int = 16
     # One SSE event of an LLM is under 1 KB per token; logprobs and tool calls reach tens of KB.
     frame_bytes_max: int = 1024 * 1024
     # A whole JSON answer that must be held to be judged.

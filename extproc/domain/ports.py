@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from extproc.domain.segment import Backend
 from extproc.domain.verdict import Action, Mode, OnError, Reason
@@ -425,6 +425,17 @@ class CodecSession(Protocol):
 
     def refuse_one(self, key: int, refusal: Refusal) -> bytes | None:
         """What to forward in place of one refused request among several; None: refuse the stream."""
+
+
+@runtime_checkable
+class LateHead(Protocol):
+    """A session whose answer's head tells of its body: a length, which edits change.
+
+    It gives no byte of an answer before the answer is whole.
+    """
+
+    def response_head_edits(self) -> HeaderEdits:
+        """What changes on the answer's head; asked once, when the head is released."""
 
 
 class Codec(Protocol):
