@@ -37,6 +37,7 @@ cuts = st.lists(st.integers(0, 3_000), max_size=6)
 
 def head_of(sample: dict) -> RequestHead:
     headers = {"x-request-id": (REQUEST_ID,)}
+    headers |= {name: (value,) for name, value in sample.get("request_headers", {}).items()}
     return RequestHead(method=sample["method"], path=sample["path"], headers=headers)
 
 
