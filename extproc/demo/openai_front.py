@@ -21,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from extproc.demo.anthropic_front import messages
 from extproc.demo.openai_call import Call, Events, Refused, Route, dump
 from extproc.demo.openai_chat import chat_completions
 from extproc.demo.openai_completions import completions
@@ -40,6 +41,7 @@ ROUTES: Final[Mapping[str, Route]] = MappingProxyType(
         "/v1/chat/completions": chat_completions,
         "/v1/completions": completions,
         "/v1/embeddings": embeddings,
+        "/v1/messages": messages,
     }
 )
 """What is answered to a POST, by path."""

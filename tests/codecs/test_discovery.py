@@ -9,6 +9,7 @@ READY = RequestHead(method="GET", path="/v2/health/ready")
 
 def test_every_module_that_is_no_part_is_a_codec():
     assert [codec.name for codec in discover()] == [
+        "anthropic_messages",
         "openai_chat",
         "openai_completions",
         "openai_embeddings",
