@@ -28,36 +28,53 @@ def pipeline(*, policy: Path | None) -> None:
 
 
 @click.command()
-@click.argument("request", type=click.File("rb"))
+@click.argument("request", type=click.File("rb"), required=False)
 @click.option("--policy", type=FILE, envvar="HEADGATE_POLICY", required=True, help="Policy file (YAML).")
 @click.option("--tenant", help="Who asks. [default: the policy's only tenant]")
 @click.option("--route", help="What Envoy calls the route. [default: it does not name one]")
 @click.option("--path", help="Where it is sent, as /v2/models/NAME/generate. [default: by its shape]")
+@click.option("--method", help="[default: POST, or without REQUEST GET]")
+@click.option(
+    "--header", "headers", multiple=True, help="A header of it, as 'NAME: VALUE'; may be repeated."
+)
 @click.option("--answer", type=click.File("rb"), help="What the model would say to it (text).")
+@click.option("--answer-body", type=click.File("rb"), help="What its server would send (JSON or events).")
 @click.option("--no-model", is_flag=True, help="Leave the classifier out.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(  # noqa: PLR0913 - one for each word of the command.
     *,
-    request: BinaryIO,
+    request: BinaryIO | None,
     policy: Path,
     tenant: str | None,
     route: str | None,
     path: str | None,
+    method: str | None,
+    headers: tuple[str, ...],
     answer: BinaryIO | None,
+    answer_body: BinaryIO | None,
     no_model: bool,
     as_json: bool,
 ) -> None:
     """Explain what would happen to REQUEST (a body; - is standard input), guard by guard, offline.
+
+    Without REQUEST it is what is read at --path, as /v1/models.
 
     Exit code 0: it would go on, changed or not; 1: it would be refused; 2: it could not be asked.
     """
     from extproc.explain.command import CheckOptions, run_check
 
     options = CheckOptions(
-        policy=policy, tenant=tenant, route=route, path=path, model=not no_model, as_json=as_json
+        policy=policy,
+        tenant=tenant,
+        route=route,
+        path=path,
+        method=method,
+        headers=headers,
+        model=not no_model,
+        as_json=as_json,
     )
     try:
-        text, code = run_check(request, answer, options)
+        text, code = run_check(request, options, answer=answer, answer_body=answer_body)
     except HeadgateError as error:
         raise CannotAsk(str(error)) from None
     click.echo(text, nl=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,7 @@ from extproc.domain.verdict import Action
 from extproc.explain.model import ExplainError, Question
 from extproc.explain.run import explain
 from extproc.explain.text import explanation_json, explanation_text
+from extproc.guards.identity import KeyHeader
 from extproc.policy.faults import one_of
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ BLOCKED: Final = 1
 """Exit codes: the request would go on, changed or not; it would be refused."""
 
 _PATH_CHARS_MAX: Final = 8_192
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,128}", re.ASCII)
+_KEY_HEADERS: Final = frozenset(KeyHeader)
+_METHOD: Final = re.compile(r"[A-Z]{1,16}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,16 +39,25 @@ class CheckOptions:
     tenant: str | None = None
     route: str | None = None
     path: str | None = None
+    method: str | None = None
+    headers: tuple[str, ...] = ()
     model: bool = True
     as_json: bool = False
 
 
-def run_check(request: BinaryIO, answer: BinaryIO | None, options: CheckOptions) -> tuple[str, int]:
+def run_check(
+    request: BinaryIO | None,
+    options: CheckOptions,
+    *,
+    answer: BinaryIO | None = None,
+    answer_body: BinaryIO | None = None,
+) -> tuple[str, int]:
     """Explain a request.
 
     Args:
-        request: Its body.
+        request: Its body; None where it has none.
         answer: The text that the model would say, UTF-8.
+        answer_body: What the model server would send; one of the two at most.
         options: The rest.
 
     Returns:
@@ -52,14 +66,19 @@ def run_check(request: BinaryIO, answer: BinaryIO | None, options: CheckOptions)
     Raises:
         HeadgateError: the question cannot be put; says why.
     """
+    if answer is not None and answer_body is not None:
+        raise ExplainError("--answer and --answer-body are two answers; leave one out")
     loaded = policies.load(options.policy)
     question = Question(
         # One byte more than is allowed, so that the service's own bound says so.
-        body=request.read(LIMITS.body_bytes_max + 1),
+        body=None if request is None else request.read(LIMITS.body_bytes_max + 1),
+        method=_method(options.method, has_body=request is not None),
         tenant=options.tenant or _only_tenant(loaded),
         path=_checked(options.path),
         route=options.route,
+        headers=tuple(map(_header, options.headers)),
         answer=None if answer is None else _text(answer),
+        answer_body=None if answer_body is None else _content(answer_body),
     )
     scoring = None
     if options.model:
@@ -80,6 +99,23 @@ def _only_tenant(loaded: LoadedPolicy) -> str:
     return tenants[0]
 
 
+def _method(method: str | None, *, has_body: bool) -> str:
+    if method is None:
+        return "POST" if has_body else "GET"
+    if _METHOD.fullmatch(method) is None:
+        raise ExplainError("--method is no method; write it as in GET")
+    return method
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon or _HEADER_NAME.fullmatch(name) is None or not value.isprintable():
+        raise ExplainError("--header is no header; write it as in 'content-type: application/json'")
+    if name.lower() in _KEY_HEADERS:
+        raise ExplainError("--header holds a credential; leave it out, the tenant is known without")
+    return name.lower(), value.strip()
+
+
 def _checked(path: str | None) -> str | None:
     if path is None:
         return None
@@ -89,11 +125,15 @@ def _checked(path: str | None) -> str | None:
     return path
 
 
-def _text(answer: BinaryIO) -> str:
+def _content(answer: BinaryIO) -> bytes:
     content = answer.read(LIMITS.answer_bytes_max + 1)
     if len(content) > LIMITS.answer_bytes_max:
         raise ExplainError(f"the answer is too long: at most {LIMITS.answer_bytes_max} bytes are read")
+    return content
+
+
+def _text(answer: BinaryIO) -> str:
     try:
-        return content.decode("utf-8")
+        return _content(answer).decode("utf-8")
     except UnicodeDecodeError:
         raise ExplainError("the answer is not UTF-8; save it as UTF-8") from None

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from extproc.domain.errors import HeadgateError
 
 if TYPE_CHECKING:
-    from extproc.domain.verdict import Action, Lane, Mode, Reason
+    from extproc.domain.bodies import Keep
+    from extproc.domain.verdict import Action, Kept, Lane, Mode, Reason
 
 
 class ExplainError(HeadgateError):
@@ -17,17 +18,27 @@ class ExplainError(HeadgateError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A request as a client would send it.
+    """A request as a client would send it; ``body`` is None where it has none.
 
     Without ``path`` it goes where requests of its shape belong; without ``route`` Envoy names none.
-    ``answer`` is what the model would say to it, if that is asked.
+    ``headers`` are further ones, names in lower case. ``answer`` is what the model would say to it, if that
+    is asked, or ``answer_body`` what its server would send. A message of gRPC may stand without its
+    frame.
     """
 
-    body: bytes
+    body: bytes | None
     tenant: str
+    method: str = "POST"
     path: str | None = None
     route: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
     answer: str | None = None
+    answer_body: bytes | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether it says what the model's answer would be."""
+        return self.answer is not None or self.answer_body is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +85,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forwarded:
-    """What the model server would get instead of the request."""
+    """What the model server would get instead of the request.
+
+    ``models_shown`` are the only ones that a list of models in its answer may name; None where no guard
+    restricts them, or nothing of the kind was asked. ``unscanned`` are kinds of content that go on although
+    no guard can read them.
+    """
 
     request_bytes: int
     forwarded_bytes: int
@@ -82,20 +98,40 @@ class Forwarded:
     output_tokens_max: int | None
     asks_for_usage: bool
     headers_removed: tuple[str, ...]
+    models_shown: tuple[str, ...] | None = None
+    unscanned: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptBodies:
+    """What would be kept of the texts, for a reviewer.
+
+    ``keep``, ``actions`` (of which decisions) and ``lifetime_days`` are the policy's; ``kept`` is what
+    becomes of this exchange. ``texts`` and ``size_bytes`` (UTF-8) are what is handed over to be kept.
+    """
+
+    keep: Keep
+    actions: tuple[str, ...]
+    lifetime_days: int
+    kept: Kept
+    texts: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """What would happen.
 
-    ``status`` and ``message`` are the client's; None and empty: the model server's own.
-    ``tokens_reserved`` are held until the answer's end; None where there is no reservation.
+    ``status`` and ``message`` are the client's; None and empty: the model server's own. ``grpc_status`` is
+    that of a refusal to a client of gRPC. ``tokens_reserved`` are held until the answer's end; None where
+    there is no reservation. ``bodies`` is None where the policy keeps none.
     """
 
     policy_digest: str
     policy: str
     tenant: str
     route: str | None
+    method: str
     path: str
     codec: str
     operation: str
@@ -103,8 +139,10 @@ class Explanation:
     reason: Reason
     guard: str
     status: int | None
+    grpc_status: int | None
     message: str
     tokens_reserved: int | None
     steps: tuple[Step, ...]
     forwarded: Forwarded | None
+    bodies: KeptBodies | None
     notes: tuple[str, ...]

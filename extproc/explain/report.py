@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Final
 from extproc.core import commands as cmd
 from extproc.core.edits import merge_edits
 from extproc.domain.ports import Classify
+from extproc.domain.segment import Operation
 from extproc.domain.verdict import Action, Lane, Mode, Reason
-from extproc.explain.model import Change, Explanation, Forwarded, Found, Step
+from extproc.explain.model import Change, Explanation, Forwarded, Found, KeptBodies, Step
 from extproc.policy.envoy_routes import shown_route
 from extproc.policy.faults import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from extproc.domain.ports import BoundGuard, PolicySnapshot, RuleWatch
+    from extproc.domain.ports import BoundGuard, PolicySnapshot, RequestEdits, RequestMessage, RuleWatch
     from extproc.domain.verdict import Finding, GuardRecord, Record
     from extproc.explain.model import Question
     from extproc.explain.witness import Seen
@@ -66,6 +67,7 @@ def explanation(told: Told) -> Explanation:
         policy=policy_name(told.loaded, told.question),
         tenant=told.question.tenant,
         route=told.question.route,
+        method=told.question.method,
         path=told.path,
         codec=record.codec,
         operation=record.operation,
@@ -74,10 +76,12 @@ def explanation(told: Told) -> Explanation:
         reason=Reason.CLEAN if record.reason is Reason.PEER_CLOSED else record.reason,
         guard=record.guard,
         status=record.status or None if refusal is None else refusal.refusal.status,
+        grpc_status=None if refusal is None else refusal.refusal.grpc_status,
         message=_message(told),
         tokens_reserved=record.tokens_reserved,
         steps=(*_request_steps(told), *_answer_steps(told)),
         forwarded=_forwarded(told),
+        bodies=_bodies(told),
         notes=tuple(_notes(told)),
     )
 
@@ -138,7 +142,7 @@ def _judged(step: Step, record: GuardRecord, told: Told) -> Step:
 
 def _answer_steps(told: Told) -> Iterator[Step]:
     """What the guards did to the answer, if there was one."""
-    if told.question.answer is None:
+    if not told.question.answered:
         return
     places = {one.detector: one.place for one in told.record.entities if one.lane is Lane.RESPONSE}
     for bound in _guards(told):
@@ -195,7 +199,7 @@ def _forwarded(told: Told) -> Forwarded | None:
         one.chunk for one in told.commands if isinstance(one, cmd.ReplyBody) and one.lane is Lane.REQUEST
     ]
     return Forwarded(
-        request_bytes=len(told.question.body),
+        request_bytes=len(told.question.body or b""),
         forwarded_bytes=sum(map(len, chunks)),
         changes=tuple(
             Change(
@@ -209,10 +213,33 @@ def _forwarded(told: Told) -> Forwarded | None:
         output_tokens_max=edits.cap_output_tokens,
         asks_for_usage=edits.ask_usage,
         headers_removed=head.edits.remove,
+        models_shown=_models_shown(edits, message),
+        unscanned=tuple(map(str, told.record.unscanned)),
     )
 
 
-def _notes(told: Told) -> Iterator[str]:
+def _models_shown(edits: RequestEdits, message: RequestMessage) -> tuple[str, ...] | None:
+    if message.operation is not Operation.READ_ONLY or edits.allowed_models is None:
+        return None
+    return tuple(sorted(edits.allowed_models))
+
+
+def _bodies(told: Told) -> KeptBodies | None:
+    rule = told.policy.bodies.get(told.question.tenant)
+    if rule is None:
+        return None
+    sample = next((one.sample for one in told.commands if isinstance(one, cmd.Emit)), None)
+    return KeptBodies(
+        keep=rule.keep,
+        actions=tuple(action.name.lower() for action in sorted(rule.actions)),
+        lifetime_days=rule.lifetime_days,
+        kept=told.record.bodies,
+        texts=0 if sample is None else len(sample.request) + len(sample.answer),
+        size_bytes=0 if sample is None else sample.size_bytes,
+    )
+
+
+def _question_notes(told: Told) -> Iterator[str]:
     question, file = told.question, told.loaded.file
     if question.path is None:
         yield "no --path was given: this one was assumed"
@@ -223,9 +250,17 @@ def _notes(told: Told) -> Iterator[str]:
     elif file.routes and question.route not in file.routes:
         name = shown_route(question.route or "")
         yield f"route {name} is not in the policy: it is closed; {nearest(name, tuple(file.routes))}"
+
+
+def _notes(told: Told) -> Iterator[str]:
+    yield from _question_notes(told)
     for bound in _guards(told):
         if _skipped(told, bound.name):
             yield f"{bound.name} was skipped: it asks the classifier, which was left out"
+    if told.question.tenant in told.policy.bodies and not told.question.answered:
+        yield "what is kept, and whether, may depend on the answer"
+    if sum(isinstance(one, cmd.Emit) for one in told.commands) > 1:
+        yield "there are several requests in it: the first one is explained"
     if told.record.tokens_reserved is not None:
         yield "the tenant's budget was taken to be unspent"
     for one in told.commands:

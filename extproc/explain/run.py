@@ -25,22 +25,23 @@ from extproc.domain.ports import (
     Settled,
     TextScore,
 )
+from extproc.explain.endpoints import assumed_path, framed, is_grpc
 from extproc.explain.model import ExplainError
-from extproc.explain.report import Told, explanation, policy_name
-from extproc.explain.upstream import ANSWERS
+from extproc.explain.report import Told, explanation
+from extproc.explain.upstream import ANSWERS, as_sent
 from extproc.explain.witness import Seen, watched_codec, watched_policy
 from extproc.guards.identity import KeyHeader
 from extproc.guards.identity import Settings as IdentitySettings
 from extproc.policy.faults import nearest
 from extproc.policy.keys import hash_key, new_key
 from extproc.policy.model import KeyEntry
-from extproc.policy.snapshot import NamesModels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from extproc.domain.ports import Answer, Effect, PolicySnapshot
     from extproc.explain.model import Explanation, Question
+    from extproc.explain.upstream import Said
     from extproc.policy.loading import LoadedPolicy
 
 Scoring: TypeAlias = "Callable[[Classify], Scores | FailureKind]"
@@ -65,7 +66,9 @@ def explain(question: Question, loaded: LoadedPolicy, scoring: Scoring | None) -
     if question.tenant not in loaded.file.tenants:
         instead = nearest(question.tenant, tuple(loaded.file.tenants))
         raise ExplainError(f"the policy does not hold that tenant; {instead}")
-    path = question.path or _assumed_path(question, loaded)
+    path = question.path or assumed_path(question, loaded)
+    if is_grpc(path):
+        question = dataclasses.replace(question, body=framed(question.body or b""))
     seen = Seen()
     key, pepper = new_key()[0], secrets.token_bytes(_PEPPER_BYTES)
     policy = watched_policy(_policy(loaded, question, key, pepper), seen)
@@ -77,10 +80,11 @@ def explain(question: Question, loaded: LoadedPolicy, scoring: Scoring | None) -
         codecs=[watched_codec(codec, seen) for codec in codecs.discover()],
     )
     run = _Run(stream, scoring)
-    run.send(ev.RequestHeaders(1, _head(path, question, loaded, key), end_stream=False))
-    run.send(ev.RequestBody(2, question.body, end_stream=True))
+    run.send(ev.RequestHeaders(1, _head(path, question, loaded, key), end_stream=question.body is None))
+    if question.body is not None:
+        run.send(ev.RequestBody(2, question.body, end_stream=True))
     if not stream.done:
-        _play_upstream(path, question.answer, run, seen)
+        _play_upstream(path, question, run, seen)
     return explanation(
         Told(
             question=question,
@@ -92,20 +96,6 @@ def explain(question: Question, loaded: LoadedPolicy, scoring: Scoring | None) -
             scored=scoring is not None,
         )
     )
-
-
-def _assumed_path(question: Question, loaded: LoadedPolicy) -> str:
-    """Where a request that does not say it belongs: by its shape, and by the models of the policy."""
-    if b'"messages"' in question.body:
-        return "/v1/chat/completions"
-    policy = policy_name(loaded, question)
-    models = {
-        name
-        for section in (loaded.file.policies[policy].values() if policy else ())
-        if isinstance(section.settings, NamesModels)
-        for name in section.settings.known_models
-    }
-    return f"/v2/models/{min(models, default='model')}/generate"
 
 
 # --- what is made up -------------------------------------------------------------------------
@@ -136,11 +126,14 @@ def _head(target: str, question: Question, loaded: LoadedPolicy, key: str) -> Re
     name = accepted[0] if accepted else KeyHeader.AUTHORIZATION
     headers = {
         str(name): (f"Bearer {key}" if name is KeyHeader.AUTHORIZATION else key,),
-        "content-type": ("application/json",),
-        "content-length": (str(len(question.body)),),
     }
+    if is_grpc(path):
+        headers |= {"content-type": ("application/grpc",), "te": ("trailers",)}
+    elif question.body is not None:
+        headers |= {"content-type": ("application/json",), "content-length": (str(len(question.body)),)}
+    headers |= {given: (value,) for given, value in question.headers if given != name}
     return RequestHead(
-        method="POST", path=path, query=query if mark else None, headers=MappingProxyType(headers)
+        method=question.method, path=path, query=query if mark else None, headers=MappingProxyType(headers)
     )
 
 
@@ -192,17 +185,25 @@ def _unscored(effect: Classify) -> Scores:
     return Scores(head=effect.head, model="", scores=(harmless,) * len(effect.texts))
 
 
-def _play_upstream(path: str, answer: str | None, run: _Run, seen: Seen) -> None:
+def _play_upstream(path: str, question: Question, run: _Run, seen: Seen) -> None:
     """Answer as the model server, or leave before it does."""
-    if answer is None:
+    if not question.answered:
         run.send(ev.PeerClosed(3))
         return
-    make = ANSWERS.get(seen.codec)
-    if make is None or seen.message is None:
-        raise ExplainError("an answer cannot be made up in this protocol; leave --answer out")
-    content_type, chunks = make(answer, path, seen.message)
+    content_type, chunks = _said(path, question, seen)
     head = ResponseHead(status=200, headers=MappingProxyType({"content-type": (content_type,)}))
     run.send(ev.ResponseHeaders(3, head, end_stream=False))
     for chunk in chunks:
         run.send(ev.ResponseBody(3, chunk, end_stream=False))
     run.send(ev.ResponseBody(3, b"", end_stream=True))
+
+
+def _said(path: str, question: Question, seen: Seen) -> Said:
+    if question.answer_body is not None:
+        return as_sent(question.answer_body, grpc=is_grpc(path))
+    make = ANSWERS.get(seen.codec)
+    if make is None or seen.message is None or question.answer is None:
+        raise ExplainError(
+            "no answer can be made up in this protocol; with --answer-body give what its server would send"
+        )
+    return make(question.answer, path, seen.message)

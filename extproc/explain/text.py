@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
-from extproc.domain.verdict import Mode
+from extproc.domain.verdict import Kept, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from extproc.explain.model import Change, Explanation, Forwarded, Found, Step
+    from extproc.explain.model import Change, Explanation, Forwarded, Found, KeptBodies, Step
 
 _COLUMNS: Final = ("STAGE", "GUARD", "MODE", "ACTION", "REASON", "SCORE", "FOUND (code points)")
 
@@ -35,7 +35,7 @@ def _head(told: Explanation) -> Iterator[str]:
     yield f"policy {told.policy or '(none)'}, digest {told.policy_digest[:12]}, tenant {told.tenant}{route}"
     read_by = f"read as {told.codec}" if told.codec else "in no protocol that is served"
     operation = f" ({told.operation})" if told.operation else ""
-    yield f"POST {told.path}, {read_by}{operation}"
+    yield f"{told.method} {told.path}, {read_by}{operation}"
 
 
 def _table(steps: Sequence[Step]) -> Iterator[str]:
@@ -85,23 +85,46 @@ def _outcome(told: Explanation) -> Iterator[str]:
         yield "forwarded: nothing"
     if told.tokens_reserved is not None:
         yield f"budget:    {told.tokens_reserved} tokens would be reserved"
+    yield f"bodies:    {_bodies(told.bodies)}"
     by = f", by {told.guard}" if told.guard else ""
     yield f"decision:  {told.action.name.lower()} ({told.reason}{by})"
     if told.status is None:
         yield "client:    the model server's own answer"
-    elif told.message:
-        yield f"client:    HTTP {told.status}: {told.message}"
     else:
-        yield f"client:    HTTP {told.status}"
+        status = f"HTTP {told.status}" if told.grpc_status is None else f"gRPC status {told.grpc_status}"
+        yield f"client:    {status}: {told.message}" if told.message else f"client:    {status}"
+
+
+def _bodies(bodies: KeptBodies | None) -> str:
+    if bodies is None:
+        return "none are kept"
+    match bodies.kept:
+        case Kept.NO:
+            return f"not kept: only those of {', '.join(bodies.actions)} are"
+        case Kept.LOST:
+            return "lost: too long to be kept"
+        case Kept.REDACTED | Kept.SEALED:
+            days = "1 day" if bodies.lifetime_days == 1 else f"{bodies.lifetime_days} days"
+            texts = "1 text" if bodies.texts == 1 else f"{bodies.texts} texts"
+            return f"kept {bodies.kept} for {days}: {texts}, {bodies.size_bytes} bytes"
+        case _:
+            assert_never(bodies.kept)
 
 
 def _forwarded(forwarded: Forwarded) -> Iterator[str]:
-    yield f"forwarded: {forwarded.forwarded_bytes} bytes in place of {forwarded.request_bytes}"
+    if forwarded.request_bytes or forwarded.forwarded_bytes:
+        yield f"forwarded: {forwarded.forwarded_bytes} bytes in place of {forwarded.request_bytes}"
+    else:
+        yield "forwarded: as it is, without a body"
     yield from (f"  {_change(change)}" for change in forwarded.changes)
     if forwarded.output_tokens_max is not None:
         yield f"  at most {forwarded.output_tokens_max} tokens of output"
     if forwarded.asks_for_usage:
         yield "  token counts are asked for"
+    if forwarded.unscanned:
+        yield f"  with content that no guard can read: {', '.join(forwarded.unscanned)}"
+    if forwarded.models_shown is not None:
+        yield f"  of models its answer may name only {', '.join(forwarded.models_shown) or 'none'}"
     yield f"  without the headers {', '.join(forwarded.headers_removed)}"
 
 

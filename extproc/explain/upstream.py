@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from extproc.explain.endpoints import framed
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 _PIECE_CHARS: Final = 4
 _JSON: Final = "application/json"
 _EVENTS: Final = "text/event-stream"
+_GRPC: Final = "application/grpc"
+_EVENT_BEGINS: Final = (b"data:", b"event:", b":")
 
 Said: TypeAlias = "tuple[str, list[bytes]]"
 
@@ -38,6 +42,65 @@ def _openai_answer(text: str, _path: str, message: RequestMessage) -> Said:
     return _JSON, [json.dumps({**frame, "object": "chat.completion", "choices": [choice]}).encode()]
 
 
+def _completion(text: str, _path: str, message: RequestMessage) -> Said:
+    frame = {"id": "cmpl-0", "object": "text_completion", "created": 0, "model": message.params.model}
+
+    def choice(piece: str, finish_reason: str | None) -> Mapping[str, object]:
+        one = {"index": 0, "text": piece, "finish_reason": finish_reason}
+        return {**frame, "choices": [one]}
+
+    if message.params.stream:
+        events = [_event(choice(piece, None)) for piece in _pieces(text)]
+        return _EVENTS, [*events, _event(choice("", "stop")), b"data: [DONE]\n\n"]
+    return _JSON, [json.dumps(choice(text, "stop")).encode()]
+
+
+def _infer_answer(text: str, _path: str, message: RequestMessage) -> Said:
+    output = {"name": "text_output", "datatype": "BYTES", "shape": [1], "data": [text]}
+    document = {"model_name": message.params.model, "model_version": "1", "outputs": [output]}
+    return _JSON, [json.dumps(document).encode()]
+
+
+def _anthropic_answer(text: str, _path: str, message: RequestMessage) -> Said:
+    counts = {"input_tokens": 1, "output_tokens": 1}
+    frame: Mapping[str, object] = {
+        "id": "msg_0",
+        "type": "message",
+        "role": "assistant",
+        "model": message.params.model,
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": counts,
+    }
+    if not message.params.stream:
+        content = [{"type": "text", "text": text}]
+        return _JSON, [json.dumps({**frame, "content": content, "stop_reason": "end_turn"}).encode()]
+    block = {"type": "text", "text": ""}
+    documents: list[Mapping[str, object]] = [
+        {"type": "message_start", "message": {**frame, "content": []}},
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        *(
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}
+            for piece in _pieces(text)
+        ),
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn"},
+            "usage": counts,
+        },
+        {"type": "message_stop"},
+    ]
+    return _EVENTS, [f"event: {one['type']}\n".encode() + _event(one) for one in documents]
+
+
+def as_sent(body: bytes, *, grpc: bool) -> Said:
+    """A server's own bytes, with the content type that they look like."""
+    if grpc:
+        return _GRPC, [framed(body)]
+    return _EVENTS if body.startswith(_EVENT_BEGINS) else _JSON, [body]
+
+
 def _pieces(text: str) -> Iterable[str]:
     return (text[at : at + _PIECE_CHARS] for at in range(0, len(text), _PIECE_CHARS))
 
@@ -50,4 +113,7 @@ def _event(document: Mapping[str, object]) -> bytes:
 ANSWERS: Final[Mapping[str, Callable[[str, str, RequestMessage], Said]]] = {
     "triton_generate": _triton_answer,
     "openai_chat": _openai_answer,
+    "openai_completions": _completion,
+    "kserve_infer": _infer_answer,
+    "anthropic_messages": _anthropic_answer,
 }

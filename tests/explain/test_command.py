@@ -15,11 +15,13 @@ REQUEST = b'{"text_input": "hello"}'
 
 @pytest.fixture
 def check(tmp_path):
-    def checked(text=ONE, *, request=REQUEST, answer=None, **words):
+    def checked(text=ONE, *, request=REQUEST, answer=None, answer_body=None, **words):
         path = Path(tmp_path / "policy.yaml")
         path.write_text(text, encoding="utf-8")
         options = CheckOptions(policy=path, model=False, **words)
-        return run_check(io.BytesIO(request), None if answer is None else io.BytesIO(answer), options)
+        files = (None if one is None else io.BytesIO(one) for one in (request, answer, answer_body))
+        asked, said, sent = files
+        return run_check(asked, options, answer=said, answer_body=sent)
 
     return checked
 
@@ -35,6 +37,17 @@ def test_the_code_says_what_becomes_of_the_request(check):
     assert check(request=b"{")[1] == BLOCKED
 
 
+def test_without_a_body_it_is_read(check):
+    text, code = check(request=None, path="/v1/models")
+    assert code == PASSES
+    assert "\nGET /v1/models, read as openai_models (read_only)\n" in text
+
+
+def test_a_header_can_be_given(check):
+    assert check(headers=("Content-Encoding: gzip",))[1] == BLOCKED
+    assert check(headers=("accept: application/json",))[1] == PASSES
+
+
 def test_json_is_json(check):
     assert check(as_json=True)[0].startswith("{\n")
 
@@ -48,6 +61,14 @@ def test_json_is_json(check):
         (ONE, {"path": "v2/models/m/generate"}, "--path is no path"),
         (ONE, {"path": "/v2/models/m m/generate"}, "--path is no path"),
         (ONE, {"path": "/v2/models/\x1b/generate"}, "--path is no path"),
+        (ONE, {"method": "get it"}, "--method is no method"),
+        (ONE, {"headers": ("nothing",)}, "--header is no header"),
+        (ONE, {"headers": ("Two Words: x",)}, "--header is no header"),
+        (ONE, {"headers": ("a: b\r\nc: d",)}, "--header is no header"),
+        (ONE, {"headers": ("Authorization: Bearer x",)}, "--header holds a credential"),
+        (ONE, {"request": None}, "which request"),
+        (ONE, {"answer": b"x", "answer_body": b"{}"}, "two answers"),
+        (ONE, {"answer_body": b"a" * (LIMITS.answer_bytes_max + 1)}, "too long"),
         (ONE, {"answer": b"\xff"}, "not UTF-8"),
         (ONE, {"answer": b"a" * (LIMITS.answer_bytes_max + 1)}, "too long"),
     ],

@@ -2,16 +2,19 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extproc import policies
+from extproc import codecs, policies
 from extproc.domain.errors import FailureKind
+from extproc.domain.head import RequestHead
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import Scores, TextScore
-from extproc.domain.verdict import Action, Mode, Reason
+from extproc.domain.verdict import Action, Kept, Mode, Reason
+from extproc.edge.sealing import new_keys, public_key
 from extproc.explain.model import ExplainError, Question
 from extproc.explain.run import explain
 from extproc.explain.text import explanation_json, explanation_text
@@ -34,7 +37,13 @@ policies:
       pii: {request: block, answer: block}
       secrets: {mode: shadow}
 """
+ANTHROPIC = b'{"model":"m1","max_tokens":9,"messages":[{"role":"user","content":"x"}]}'
+GOLDEN = Path(__file__).parents[1] / "golden" / "codecs"
+SAMPLES = {
+    f"{path.parent.name}/{path.stem}": json.loads(path.read_text()) for path in GOLDEN.glob("*/*.json")
+}
 EMAIL = "ann@example.com"
+PUBLIC = public_key(new_keys()[0])
 CARD = "4111 1111 1111 1111"
 
 
@@ -207,7 +216,7 @@ def test_what_cannot_be_read_is_refused_as_the_service_refuses_it(loaded, body, 
 
 
 def test_a_path_that_is_not_served_is_refused(loaded):
-    told = explain(question(path="/v2/repository/index"), loaded, None)
+    told = explain(question(path="/v2/nothing/of/the/kind"), loaded, None)
     assert (told.codec, told.status) == ("", 403)
     assert told.message.startswith("this endpoint is not exposed")
 
@@ -225,7 +234,14 @@ def test_a_request_that_no_budget_holds_is_refused_without_a_reservation(load):
     [
         (b'{"text_input":"x"}', "/v2/models/m1/generate"),
         (b'{"model":"m1","messages":[{"role":"user","content":"x"}]}', "/v1/chat/completions"),
+        (b'{"model":"m1","prompt":"x"}', "/v1/completions"),
+        (
+            b'{"inputs":[{"name":"text_input","shape":[1],"datatype":"BYTES","data":["x"]}]}',
+            "/v2/models/m1/infer",
+        ),
+        (b'{"note":"messages","text_input":"x"}', "/v2/models/m1/generate"),
         (b"not even JSON", "/v2/models/m1/generate"),
+        (b"[" * 100_000, "/v2/models/m1/generate"),
     ],
 )
 def test_a_path_is_assumed_by_the_requests_shape(loaded, body, path):
@@ -244,8 +260,23 @@ class TestAnswer:
             {"path": "/v2/models/m1/generate_stream"},
             {"body": b'{"model":"m1","messages":[{"role":"user","content":"x"}]}'},
             {"body": b'{"model":"m1","stream":true,"messages":[{"role":"user","content":"x"}]}'},
+            {"body": b'{"model":"m1","prompt":"x"}'},
+            {"body": b'{"model":"m1","prompt":"x","stream":true}'},
+            {"body": b'{"inputs":[{"name":"text_input","shape":[1],"datatype":"BYTES","data":["x"]}]}'},
+            {"body": ANTHROPIC, "path": "/v1/messages"},
+            {"body": ANTHROPIC.replace(b"{", b'{"stream":true,', 1), "path": "/v1/messages"},
         ],
-        ids=["generate", "generate_stream", "chat", "chat stream"],
+        ids=[
+            "generate",
+            "generate_stream",
+            "chat",
+            "chat stream",
+            "completion",
+            "completion stream",
+            "infer",
+            "messages",
+            "messages stream",
+        ],
     )
     def test_it_is_redacted_in_every_protocol(self, loaded, changes):
         told = explain(question(answer=self.ANSWER, **changes), loaded, None)
@@ -270,6 +301,162 @@ class TestAnswer:
     def test_an_answer_to_a_refused_request_is_not_played(self, loaded):
         told = explain(question(answer=self.ANSWER), loaded, scored(0.99))
         assert (told.reason, told.status) == (Reason.INJECTION_DETECTED, 403)
+
+    @pytest.mark.parametrize(
+        ("path", "sent"),
+        [
+            ("generate", json.dumps({"text_output": f"write to {EMAIL}"}).encode()),
+            (
+                "generate_stream",
+                b"data: " + json.dumps({"text_output": f"write to {EMAIL}"}).encode() + b"\n\n",
+            ),
+        ],
+    )
+    def test_it_may_be_what_the_server_sends(self, loaded, path, sent):
+        told = explain(question(answer_body=sent, path=f"/v2/models/m1/{path}"), loaded, None)
+        assert (told.action, told.reason, told.status) == (Action.REDACT, Reason.REDACTED, 200)
+        assert spans(told, "pii", "ANSWER") == [("EMAIL_ADDRESS", "text_output", 9, 24)]
+
+    def test_where_none_can_be_made_up_the_servers_own_is_asked_for(self, loaded):
+        asked = question(method="GET", body=None, path="/v1/models", answer="x")
+        with pytest.raises(ExplainError, match="--answer-body"):
+            explain(asked, loaded, None)
+
+
+# --- every codec -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_recorded_request_of_any_codec_is_explained(load, name, *, answered):
+    sample = SAMPLES[name]
+    policy = "version: 1\ntenants: {a: {policy: p}}\npolicies: {p: {guards: {schema: {models: ['*']}}}}\n"
+    told = explain(
+        Question(
+            body=sample["request"].encode() if sample["request"] else None,
+            tenant="a",
+            method=sample["method"],
+            path=sample["path"],
+            headers=tuple(sample.get("request_headers", {}).items()),
+            answer_body=sample["response"].encode() if answered else None,
+        ),
+        load(policy),
+        None,
+    )
+    assert told.codec == name.partition("/")[0]
+    assert told.operation
+    assert not any("bug" in note for note in told.notes)
+    assert told.forwarded is not None or told.message
+
+
+def test_reading_needs_no_body(loaded):
+    told = explain(question(method="GET", body=None, path="/v1/models"), loaded, None)
+    assert (told.codec, told.operation, told.action) == ("openai_models", "read_only", Action.ALLOW)
+    assert told.forwarded.models_shown == ("m1", "m2")
+    assert (told.forwarded.request_bytes, told.forwarded.forwarded_bytes) == (0, 0)
+    assert "of models its answer may name only m1, m2" in explanation_text(told)
+
+
+def test_a_model_that_the_tenant_may_not_use_cannot_be_read_of(loaded):
+    told = explain(question(method="GET", body=None, path="/v2/models/m9/config"), loaded, None)
+    assert (told.codec, told.reason, told.status) == ("triton_read_only", Reason.MODEL_NOT_ALLOWED, 404)
+
+
+def test_a_method_that_a_path_does_not_have_is_refused(loaded):
+    told = explain(question(method="GET", body=None, path="/v1/chat/completions"), loaded, None)
+    assert (told.codec, told.action) == ("", Action.BLOCK)
+
+
+def test_a_request_that_fits_several_paths_asks_for_one(loaded):
+    candidates = ("/v1/embeddings", "/v1/responses")
+    served = [
+        path
+        for path in candidates
+        if codecs.codec_for(codecs.discover(), RequestHead(method="POST", path=path))
+    ]
+    asked = question(body=b'{"model":"m1","input":"x"}')
+    if len(served) > 1:
+        with pytest.raises(ExplainError, match="with --path write one of: /v1/embeddings, /v1/responses"):
+            explain(asked, loaded, None)
+    else:
+        assert explain(asked, loaded, None).path == served[0]
+
+
+def test_without_a_body_a_path_is_needed(loaded):
+    with pytest.raises(ExplainError, match="--path"):
+        explain(question(method="GET", body=None), loaded, None)
+
+
+# --- what is kept ----------------------------------------------------------------------------
+
+
+def keeping(bodies):
+    begin = "version: 1\ntenants: {a: {policy: p}}\npolicies:\n  p:\n"
+    return f"{begin}    bodies: {bodies}\n    guards: {{schema: {{models: [m]}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("bodies", "text", "kept", "texts", "line"),
+    [
+        ("{keep: redacted}", "hello", Kept.NO, 0, "not kept: only those of redact, block are"),
+        (
+            "{keep: redacted}",
+            f"at {EMAIL}",
+            Kept.REDACTED,
+            2,
+            "kept redacted for 7 days: 2 texts, 22 bytes",
+        ),
+        (
+            "{keep: redacted, actions: [allow], lifetime_days: 1}",
+            "hello",
+            Kept.REDACTED,
+            2,
+            "kept redacted for 1 day",
+        ),
+        (
+            f"{{keep: sealed, reviewer_key: {PUBLIC}}}",
+            f"at {EMAIL}",
+            Kept.SEALED,
+            2,
+            "kept sealed for 7 days",
+        ),
+        ("{keep: redacted}", f"at {EMAIL} " + "x" * 2**20, Kept.LOST, 0, "lost: too long to be kept"),
+    ],
+    ids=["harmless", "redacted", "allowed", "sealed", "too long"],
+)
+def test_what_would_be_kept_is_told(*, load, bodies, text, kept, texts, line):
+    long = " admission: {prompt_chars_max: 2000000}," if kept is Kept.LOST else ""
+    policy = keeping(bodies).replace("{schema", "{" + long + "schema")
+    told = explain(
+        question(text, tenant="a", answer="fine", path="/v2/models/m/generate"), load(policy), None
+    )
+    assert (told.bodies.kept, told.bodies.texts) == (kept, texts)
+    assert f"bodies:    {line}" in explanation_text(told)
+    assert "what is kept, and whether, may depend on the answer" not in told.notes
+
+
+def test_without_an_answer_what_is_kept_may_change(load):
+    told = explain(question(f"at {EMAIL}", tenant="a"), load(keeping("{keep: redacted}")), None)
+    assert (told.bodies.kept, told.bodies.texts) == (Kept.REDACTED, 1)
+    assert "what is kept, and whether, may depend on the answer" in told.notes
+
+
+def test_a_policy_that_keeps_nothing_says_so(loaded):
+    told = explain(question(), loaded, None)
+    assert told.bodies is None
+    assert "bodies:    none are kept" in explanation_text(told)
+
+
+def test_content_that_no_guard_reads_is_told(load):
+    text = keeping("{}").replace("{schema", "{admission: {unscanned: [image]}, schema")
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": [part, {"type": "text", "text": "what?"}]}],
+    }
+    told = explain(question(body=json.dumps(body).encode(), tenant="a"), load(text), None)
+    assert told.forwarded.unscanned == ("image",)
+    assert "with content that no guard can read: image" in explanation_text(told)
 
 
 @given(
