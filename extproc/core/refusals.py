@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from extproc.domain.verdict import Reason, Refusal
 
 if TYPE_CHECKING:
     from extproc.domain.errors import PeerError
+    from extproc.domain.head import ResponseHead
 
 NOT_ALLOWED = Refusal(reason=Reason.PATH_NOT_ALLOWED, status=403, message="this endpoint is not exposed")
 BODY_TOO_LARGE = Refusal(
@@ -50,6 +52,9 @@ INTERNAL = Refusal(
 )
 # What Envoy answers to a request that it will not route; its other answers are not the caller's to mend.
 _CALLERS_FAULT = frozenset({400, 403, 404, 405, 414, 426, 431})
+_PREFLIGHT_STATUSES = frozenset({200, 204})
+_CORS_PREFIX = "access-control-"
+_CORS_VALUE = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,1023}")
 ANSWER_BLOCKED_MESSAGE = "the answer was withheld by policy"
 OUTPUT_TOO_LONG_MESSAGE = "the answer is longer than was reserved for it and was cut"
 
@@ -85,6 +90,22 @@ def upstream_local_reply(status: int) -> Refusal:
             else "the gateway ended the request before it reached the filter's guards"
         ),
     )
+
+
+def preflight_answer(head: ResponseHead, *, has_body: bool) -> WireRefusal | None:
+    """Envoy's own answer to a CORS preflight, to be spoken as it is; None where it is anything else.
+
+    It comes without a request, which Envoy's CORS filter kept to itself. No upstream had a part in it: it
+    has no body, and of its headers only these go on.
+    """
+    allowed = [
+        (name, values[0])
+        for name, values in head.headers.items()
+        if name.startswith(_CORS_PREFIX) and len(values) == 1 and _CORS_VALUE.fullmatch(values[0])
+    ]
+    if has_body or head.status not in _PREFLIGHT_STATUSES or not allowed:
+        return None
+    return WireRefusal(status=head.status, headers=tuple(allowed), body=b"")
 
 
 def bare_refusal(refusal: Refusal) -> WireRefusal:

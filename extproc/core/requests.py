@@ -26,9 +26,9 @@ from extproc.core.refusals import (
     signed,
 )
 from extproc.domain.errors import PeerError
-from extproc.domain.ports import ExchangeView, RequestEdits
+from extproc.domain.ports import ExchangeView, ManyExchanges, RequestEdits
 from extproc.domain.prices import ANY_MODEL, price_of
-from extproc.domain.segment import Backend
+from extproc.domain.segment import Backend, Operation
 from extproc.domain.verdict import Lane, Mode, Reason
 
 if TYPE_CHECKING:
@@ -74,12 +74,16 @@ class RequestLane:
         self.caller: Exchange | None = None
         self.session: CodecSession | None = None
         self.exchanges: dict[int, Exchange] = {}
+        # Of a stream of many exchanges those that are over are forgotten; one stands for all of them.
+        self.retired: list[Exchange] = []
         self.refusal: Refusal | None = None
         self.released = False
         self._has_body = False
         self._ended = False
         self._trailers: tuple[str, ...] | None = None
         self._closed = False
+        self._many: ManyExchanges | None = None
+        self._opened = 0
         self._body_bytes = 0
         self._backlog: list[bytes] = []
         self._forward_at = 0
@@ -109,6 +113,23 @@ class RequestLane:
             self._backlog.append(chunk)
         else:
             self._read(chunk)
+
+    @property
+    def waits_for_body(self) -> bool:
+        """Whether more of the body must come in time: between two messages of many nothing must."""
+        return self._many is None or self._many.pending_bytes > 0
+
+    def retire(self, exchange: Exchange) -> None:
+        """Forget an exchange whose answer is over, where many more may follow on its stream."""
+        if self._many is None:
+            return
+        del self.exchanges[exchange.key]
+        self._body_bytes -= exchange.request.inspectable_bytes
+        if not self.retired:
+            self.retired.append(exchange)
+        elif self.retired[0] is not exchange:
+            self.retired[0].stand_for(exchange)
+        self.retired[0].forget_text()
 
     def effect_answered(self, effect_id: int, answer: Answer | FailureKind) -> None:
         """Go on with the exchange that waited for this answer."""
@@ -158,6 +179,7 @@ class RequestLane:
             return
         self._books.codec(codec.name)
         self.session = codec.open(head)
+        self._many = self.session if isinstance(self.session, ManyExchanges) else None
         self._check_content_length(head)
         backlog, self._backlog = b"".join(self._backlog), []
         if backlog or self._ended:
@@ -190,15 +212,21 @@ class RequestLane:
             self._open(message)
             if self.refusal is not None:
                 return
-        if self._ended and not self.exchanges:
+        if self._many is not None:
+            # Of what is not read yet, and of requests that are open: a stream may bring more over time.
+            self._body_bytes = self._many.pending_bytes + sum(
+                one.request.inspectable_bytes for one in self.exchanges.values()
+            )
+        elif self._ended and not self.exchanges:
             raise PeerError(Reason.BODY_INVALID, "the request is empty")
 
     def _open(self, message: RequestMessage) -> None:
         if self.caller is None or message.key in self.exchanges:
             raise AssertionError("a codec repeated a key")
-        if sum(not one.closed for one in self.exchanges.values()) >= self._limits.exchanges_open_max:
+        if len(self.exchanges) >= self._limits.exchanges_open_max:
             self.refusal = TOO_MANY_EXCHANGES
             return
+        self._opened += 1
         exchange_id = f"{self._stream_id}:{message.key}"
         view = replace(self.caller.view, exchange_id=exchange_id, request=message)
         tenant = view.principal.tenant if view.principal is not None else ""
@@ -207,9 +235,14 @@ class RequestLane:
         exchange.verdicts.extend(self.caller.verdicts)
         exchange.degraded = self.caller.degraded
         self.exchanges[message.key] = exchange
-        if not guards:
+        if not guards or not _permitted(message, view):
             # No pipeline is no permission.
             self.refusal = NOT_ALLOWED
+            return
+        if message.refused is not None:
+            exchange.refuse(message.refused)
+            exchange.decided_at_us = self._books.now_us
+            self._decided(exchange)
             return
         rule = self._policy.bodies.get(tenant)
         if rule is not None:
@@ -246,7 +279,7 @@ class RequestLane:
                 break
             self._forward_at = exchange.key + 1
             parts.append(self._bytes_of(self.session, exchange))
-        ended = self._ended and self._forward_at == len(self.exchanges)
+        ended = self._ended and self._forward_at == self._opened
         if not parts and not ended:
             return []
         return self._replies(self.session, b"".join(parts), ended=ended)
@@ -292,3 +325,10 @@ class RequestLane:
             if self._trailers is not None:
                 replies.append(cmd.ReplyTrailers(Lane.REQUEST, self._trailers))
         return replies
+
+
+def _permitted(message: RequestMessage, view: ExchangeView) -> bool:
+    """Whether the caller may ask for this kind of operation: no guard's mode can open administration."""
+    if message.operation is not Operation.ADMIN:
+        return True
+    return view.principal is not None and view.principal.admin

@@ -22,6 +22,7 @@ from extproc.core.refusals import (
     bug_report,
     from_peer_error,
     from_upstream_error,
+    preflight_answer,
     signed,
     upstream_local_reply,
 )
@@ -29,7 +30,7 @@ from extproc.core.requests import RequestLane
 from extproc.core.transitions import Illegal, LaneState, follow
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS, Limits
-from extproc.domain.ports import LateHead
+from extproc.domain.ports import EndsInTrailers, LateHead
 from extproc.domain.verdict import Action, Lane, Reason
 
 if TYPE_CHECKING:
@@ -151,17 +152,25 @@ class Stream:
         match event:
             case ev.RequestHeaders():
                 if not ended:
-                    deadline_ms = self._limits.request_body_deadline_ms
-                    self._out.append(cmd.SetDeadline(ev.DeadlineKind.REQUEST_BODY, deadline_ms))
+                    self._watch_body(began=True)
                 self._books.named(event.head.header("x-request-id"))
                 self._request.begin(event.head, end_stream=ended)
             case ev.RequestBody():
+                began = self._request.waits_for_body
                 self._request.take(event.chunk, ended=ended)
+                if not ended and began is not self._request.waits_for_body:
+                    self._watch_body(began=not began)
             case ev.RequestTrailers():
                 self._request.take(b"", ended=True, trailers=event.names)
         if ended and not isinstance(event, ev.RequestHeaders):
-            self._out.append(cmd.ClearDeadline(ev.DeadlineKind.REQUEST_BODY))
+            self._watch_body(began=False)
         self._release_request()
+
+    def _watch_body(self, *, began: bool) -> None:
+        """A body has a time limit, and so has each message where a client may take its time between them."""
+        kind = ev.DeadlineKind.REQUEST_BODY
+        after_ms = self._limits.request_body_deadline_ms
+        self._out.append(cmd.SetDeadline(kind, after_ms) if began else cmd.ClearDeadline(kind))
 
     def _on_response(self, event: ev.ResponseHeaders | ev.ResponseBody | ev.ResponseTrailers) -> None:
         following = follow(self._response_state, event)
@@ -175,7 +184,7 @@ class Stream:
             case ev.ResponseBody():
                 self._feed_answer(event.chunk, ended=ended)
             case ev.ResponseTrailers():
-                self._feed_answer(b"", ended=True, trailers=event.names)
+                self._end_answer(event)
 
     def _on_deadline(self, kind: ev.DeadlineKind) -> None:
         match kind:
@@ -203,6 +212,12 @@ class Stream:
 
     def _begin_answer(self, event: ev.ResponseHeaders, *, ended: bool) -> None:
         self._books.upstream(event.upstream_host, event.head.status)
+        if self._request.caller is None:
+            preflight = preflight_answer(event.head, has_body=not ended)
+            if preflight is not None:
+                self._out.append(cmd.Refuse(preflight, Reason.CLEAN))
+                self._end(status=preflight.status)
+                return
         if not self._request.released or self._request.session is None:
             self._refuse(upstream_local_reply(event.head.status))
             return
@@ -211,6 +226,7 @@ class Stream:
             exchanges=self._request.exchanges,
             factory=self._policy.scanner,
             limits=self._limits,
+            request_id=self._books.request_id,
         )
         if event.head.status >= _ERROR_STATUS_MIN:
             for exchange in self._request.exchanges.values():
@@ -223,6 +239,16 @@ class Stream:
         self._answer_has_body = not ended
         if ended:
             self._feed_answer(b"", ended=True)
+
+    def _end_answer(self, event: ev.ResponseTrailers) -> None:
+        session = self._request.session
+        if isinstance(session, EndsInTrailers):
+            try:
+                session.read_response_trailers(event.trailers)
+            except PeerError as error:
+                self._refuse(from_upstream_error(error))
+                return
+        self._feed_answer(b"", ended=True, trailers=tuple(event.trailers))
 
     def _feed_answer(self, chunk: bytes, *, ended: bool, trailers: tuple[str, ...] | None = None) -> None:
         if self._answer is None:
@@ -239,6 +265,7 @@ class Stream:
             self._release_answer(step.data, ended=ended, trailers=trailers)
         for exchange in step.finished:
             self._close(exchange)
+            self._request.retire(exchange)
         if ended:
             self._end()
 
@@ -262,7 +289,12 @@ class Stream:
         elif data:
             raise AssertionError("a codec made a body for an answer without one")
         if trailers is not None:
-            self._out.append(cmd.ReplyTrailers(Lane.RESPONSE, trailers))
+            session = self._request.session
+            if isinstance(session, EndsInTrailers):
+                judged = session.response_trailer_edits()
+                self._out.append(cmd.ReplyTrailers(Lane.RESPONSE, judged.remove, judged.set))
+            else:
+                self._out.append(cmd.ReplyTrailers(Lane.RESPONSE, trailers))
 
     # --- endings ----------------------------------------------------------------------------
 
@@ -327,7 +359,7 @@ class Stream:
 
     def _exchanges(self) -> list[Exchange]:
         """All exchanges; the caller's own stands for a stream that has none."""
-        everyone = list(self._request.exchanges.values())
+        everyone = [*self._request.retired, *self._request.exchanges.values()]
         if not everyone and self._request.caller is not None:
             everyone = [self._request.caller]
         return everyone

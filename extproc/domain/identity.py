@@ -8,10 +8,14 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """An authenticated caller. ``key_id`` names the credential; the credential itself is nowhere."""
+    """An authenticated caller. ``key_id`` names the credential; the credential itself is nowhere.
+
+    ``admin`` may use the upstream's administration.
+    """
 
     tenant: str
     key_id: str
+    admin: bool = False
 
 
 class Window(StrEnum):

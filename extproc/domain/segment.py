@@ -37,6 +37,12 @@ class Operation(StrEnum):
     CHAT = "chat"
     EMBEDDINGS = "embeddings"
     READ_ONLY = "read_only"
+    ADMIN = "admin"
+
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether a model reads text of the request."""
+        return self not in {Operation.READ_ONLY, Operation.ADMIN}
 
 
 class Backend(StrEnum):

@@ -50,6 +50,7 @@ _METADATA_NAMESPACE = "headgate"
 _FULL_DUPLEX = ProtocolConfiguration.FULL_DUPLEX_STREAMED
 _STATUS_MIN = 100
 _STATUS_MAX = 599
+_PREFLIGHT_STATUSES = frozenset({200, 204})
 _ERROR_STATUS_MIN = 400
 # RFC 9110, 5.5: a field value has no control character but tab.
 _VALUE_FORBIDDEN = frozenset(chr(code) for code in (*range(32), 127)) - {"\t"}
@@ -90,13 +91,19 @@ def event_of(message: ProcessingRequest, at_us: int) -> ev.Event:
         case "request_trailers":
             return ev.RequestTrailers(at_us, _names(message.request_trailers.trailers))
         case "response_trailers":
-            return ev.ResponseTrailers(at_us, _names(message.response_trailers.trailers))
+            return ev.ResponseTrailers(at_us, _trailers(message.response_trailers.trailers))
         case _:
             raise PeerError(Reason.INTERNAL, "Envoy sent an empty message", status=500)
 
 
 def _names(trailers: HeaderMap) -> tuple[str, ...]:
     return tuple(dict.fromkeys(field.key.lower() for field in trailers.headers))
+
+
+def _trailers(trailers: HeaderMap) -> Mapping[str, tuple[str, ...]]:
+    pseudo, plain = _fields(trailers)
+    # A pseudo header has no place among trailers: under its name it is taken out like any other.
+    return MappingProxyType(plain | {name: tuple(values) for name, values in pseudo.items()})
 
 
 def _require_configuration(message: ProcessingRequest) -> None:
@@ -252,9 +259,10 @@ def _headers_message(lane: Lane, mutation: HeaderMutation | None) -> ProcessingR
 
 
 def _trailers_bytes(command: cmd.ReplyTrailers) -> bytes:
-    if not command.remove:
+    if not command.remove and not command.set:
         return _TRAILERS[command.lane]
-    reply = TrailersResponse(header_mutation=HeaderMutation(remove_headers=command.remove))
+    mutation = HeaderMutation(set_headers=_set_headers(command.set), remove_headers=command.remove)
+    reply = TrailersResponse(header_mutation=mutation)
     if command.lane is Lane.RESPONSE:
         return ProcessingResponse(response_trailers=reply).SerializeToString()
     return ProcessingResponse(request_trailers=reply).SerializeToString()
@@ -290,8 +298,11 @@ def _require_name(name: str) -> None:
 
 
 def _refusal_bytes(refusal: WireRefusal, reason: Reason) -> bytes:
+    # What says CLEAN is the gateway's own word to a preflight: it may say 200, and nothing else.
+    is_preflight = reason is Reason.CLEAN and refusal.status in _PREFLIGHT_STATUSES and not refusal.body
+    is_error = _ERROR_STATUS_MIN <= refusal.status <= _STATUS_MAX
     # Envoy answers 200 where the status is missing or unknown to it; gRPC's 200 carries its own status.
-    if refusal.grpc_status is None and not _ERROR_STATUS_MIN <= refusal.status <= _STATUS_MAX:
+    if refusal.grpc_status is None and not is_preflight and not is_error:
         raise ValueError("a refusal needs an error status")
     if refusal.grpc_status == 0:
         raise ValueError("a refusal must not say OK")

@@ -21,7 +21,7 @@ from extproc.domain.ports import (
     RuleWatch,
     Verdict,
 )
-from extproc.domain.segment import Operation, Segment, Unscanned
+from extproc.domain.segment import Segment, Unscanned
 from extproc.domain.verdict import Action, Reason, Stage
 from extproc.guards._binding import bound_to
 
@@ -70,7 +70,7 @@ class Admission:
         request = exchange.request
         if request is None:
             return _refused(Reason.PROMPT_EMPTY, BAD_REQUEST_STATUS, _EMPTY)
-        if request.operation is Operation.READ_ONLY:
+        if not request.operation.asks_a_model:
             return ALLOWED
         return self._length_fault(request) or self._content_fault(request) or ALLOWED
 

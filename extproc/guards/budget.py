@@ -114,7 +114,7 @@ class Budget:
         request = exchange.request
         if request is None:
             return _NOT_RESERVED
-        if request.operation is Operation.READ_ONLY:
+        if not request.operation.asks_a_model:
             return ALLOWED
         fault = _counts_fault(request)
         if fault is not None:

@@ -72,6 +72,7 @@ SAMPLING_ALLOWED: Final[Mapping[str, Range]] = MappingProxyType(
         "length_penalty": Range(min=-2, max=2),
         "seed": Range(min=-1, max=2**32 - 1),
         "stop": _ANY,
+        "stop_sequences": _ANY,
         "min_tokens": Range(min=0),
         "ignore_eos": _ANY,
         "skip_special_tokens": _ANY,
@@ -179,7 +180,7 @@ class Schema:
         if request is None:
             return _model_refused()
         params = request.params
-        if request.operation is Operation.READ_ONLY:
+        if not request.operation.asks_a_model:
             # Health and server metadata name no model; what names one tells about it.
             allowed = not params.model or self._allows(params.model)
             return self._listed() if allowed else _model_refused()

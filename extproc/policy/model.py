@@ -48,8 +48,8 @@ class _Strict(BaseModel):
 
 
 _ADMIN: Final = (
-    "Whether this key may use Triton's administration (model repository, statistics, trace and log settings), "
-    "where Envoy's routes let it through at all."
+    "Whether this key may use Triton's administration (model repository, statistics, trace and log "
+    "settings), where Envoy's routes let it through at all."
 )
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from extproc.core.refusals import (
     BODY_TIMEOUT,
     BODY_TOO_LARGE,
@@ -13,11 +15,49 @@ from extproc.core.refusals import (
     bug_report,
     from_peer_error,
     from_upstream_error,
+    preflight_answer,
     signed,
     upstream_local_reply,
 )
 from extproc.domain.errors import PeerError
+from extproc.domain.head import ResponseHead
+from extproc.domain.ports import WireRefusal
 from extproc.domain.verdict import Reason
+
+
+def cors(status: int = 200, **headers: str) -> ResponseHead:
+    named = {name.replace("_", "-"): (value,) for name, value in headers.items()}
+    return ResponseHead(status=status, headers=named)
+
+
+ORIGIN = {"access_control_allow_origin": "https://chat.example"}
+
+
+def test_envoys_answer_to_a_preflight_is_spoken_with_its_own_headers_only():
+    head = cors(200, **ORIGIN, x_secret="s", access_control_max_age="5")
+    assert preflight_answer(head, has_body=False) == WireRefusal(
+        status=200,
+        headers=(
+            ("access-control-allow-origin", "https://chat.example"),
+            ("access-control-max-age", "5"),
+        ),
+        body=b"",
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "has_body"),
+    [
+        (cors(200, **ORIGIN), True),
+        (cors(301, **ORIGIN), False),
+        (cors(200, server="envoy"), False),
+        (cors(200, access_control_allow_origin="a\nb"), False),
+        (ResponseHead(status=200, headers={"access-control-allow-origin": ("a", "b")}), False),
+    ],
+    ids=["body", "status", "no header", "unsound", "twice"],
+)
+def test_what_is_no_answer_to_a_preflight_stays_refused(head, has_body):
+    assert preflight_answer(head, has_body=has_body) is None
 
 
 def test_the_bare_refusal_is_json_with_an_error():

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from doubles import (
     LIMIT,
+    PRINCIPAL,
     SECRET,
     STREAM_ID,
     FakeGuard,
@@ -23,6 +24,7 @@ from doubles import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extproc.codecs import triton_admin
 from extproc.core import commands as cmd
 from extproc.core import events as ev
 from extproc.domain.errors import FailureKind
@@ -91,6 +93,21 @@ def test_unknown_path_is_refused():
     play.head("/admin")
     assert refusal(play).refusal.status == 403
     assert play.records()[0].reason is Reason.PATH_NOT_ALLOWED
+
+
+@pytest.mark.parametrize("admin", [False, True])
+def test_administration_is_for_named_keys_whatever_the_guards_say(admin):
+    principal = replace(PRINCIPAL, admin=admin)
+    play = Playbook(policy(principal=principal), codecs=[triton_admin.CODEC])
+    play.head("/v2/repository/index")
+    play.body(b"{}", end=True)
+    (record, *_) = [*play.records(), None]
+    if admin:
+        assert (play.sent(Lane.REQUEST), record) == (b"{}", None)
+    else:
+        assert refusal(play).refusal.status == 403
+        assert (record.reason, record.operation) == (Reason.PATH_NOT_ALLOWED, "admin")
+        assert play.sent(Lane.REQUEST) == b""
 
 
 def test_a_path_that_two_codecs_read_is_refused():

@@ -300,6 +300,14 @@ def test_a_refusal_that_says_success_is_a_bug(status, grpc_status):
         reply_bytes(cmd.Refuse(refusal, Reason.INTERNAL))
 
 
+@pytest.mark.parametrize(("status", "body"), [(200, b"text"), (302, b""), (206, b"")])
+def test_nor_does_a_clean_one_but_for_the_answer_to_a_preflight(status, body):
+    with pytest.raises(ValueError, match="refusal"):
+        reply_bytes(cmd.Refuse(WireRefusal(status=status, headers=(), body=body), Reason.CLEAN))
+    told = reply(cmd.Refuse(WireRefusal(status=204, headers=(), body=b""), Reason.CLEAN))
+    assert told.immediate_response.status.code == 204
+
+
 @pytest.mark.parametrize("command", [cmd.Abort("why"), cmd.ReportBug("X", "y:1")])
 def test_what_is_no_reply_has_no_bytes(command):
     with pytest.raises(ValueError, match="not a reply"):

@@ -51,7 +51,7 @@ def test_names_that_may_stand_in_a_mapping():
     assert {"version", "tenants", "routes", "models", "policies", "identity"} == set(
         model.allowed_names(())
     )
-    assert model.allowed_names(("tenants", "any", "keys", 0)) == ("id", "hash")
+    assert model.allowed_names(("tenants", "any", "keys", 0)) == ("id", "hash", "admin")
     assert {"mode", "on_error", "threshold"} < set(
         model.allowed_names(("policies", "any", "guards", "injection"))
     )
