@@ -14,10 +14,10 @@ STAMP := $(VENV)/.headgate-installed
 # Written for people; pip's own settings (an index of your own, say) come from its usual places.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo play test check format types unit e2e fuzz proto bench lock secrets clean
+.PHONY: help demo play test check format types unit e2e fuzz agreement proto bench lock secrets clean
 
 help: ## Show this
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name what; do printf '  make %-9s %s\n' "$$name" "$$what"; done
 
 demo: $(STAMP) ## Run the filter between a real Envoy and a real Triton, and stay up
 	@$(BIN)/headgate demo
@@ -49,6 +49,10 @@ e2e: $(STAMP)
 
 fuzz: $(STAMP) ## The property tests with new examples each time, and the long fuzz runs: about 15 minutes
 	@$(BIN)/python -m pytest -q -m 'not e2e and not gpu' --hypothesis-profile=explore
+
+agreement: $(STAMP) ## The long differential fuzz against the real Triton (AGREEMENT='--seed 7'): about 1 minute a wire
+	@$(BIN)/python -m extproc.demo.install
+	@$(BIN)/python tests/fuzz/agreement_run.py $(AGREEMENT)
 
 bench: $(STAMP) ## Measure the filter beside Envoy alone (BENCH='--write' puts the figures into the README)
 	@$(BIN)/python tests/bench/bench_run.py $(BENCH)

@@ -197,6 +197,8 @@ class _Reading:
         if not prompts or len(prompts) < len(_elements(member.value)):
             raise self._fault(member, "must be a string or an array of strings")
         for prompt in prompts:
+            if member.name != fields.TEXT_INPUT:
+                self._whole(member, prompt)
             self._add(prompt, member.name)
         if member.name == fields.TEXT_INPUT:
             self._choices_count *= len(prompts)
@@ -247,6 +249,7 @@ class _Reading:
             # Characters can be written as numbers too.
             self._unscanned.add(Unscanned.TENSOR)
         for text in leaves_of(self._body, value, limits=self._limits):
+            self._whole(member, text)
             self._add(text, "parameters.*")
 
     def _plain(self, member: Member) -> str | int | float | bool:
@@ -290,6 +293,11 @@ class _Reading:
         if number is None:
             raise self._fault(member, f"must be an integer from 1 to {fields.COUNT_MAX}")
         return number
+
+    def _whole(self, member: Member, text: Text) -> None:
+        """Refuse a text that the model would get in part: Triton ends a parameter's string at a NUL."""
+        if "\0" in text.value:
+            raise self._fault(member, "must not hold a NUL character")
 
     def _add(self, text: Text, place: str, *, inner: bool = False) -> None:
         self._places.append(Place(text, inner))

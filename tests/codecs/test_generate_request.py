@@ -215,6 +215,13 @@ def test_flags_and_id_are_no_parameters():
         ),
         ({"text_input": "x", "stop": True}, "a parameter must not be a boolean"),
         ({"text_input": "x", "stop": ["a", False]}, "a parameter must not be a boolean"),
+        # The model would get what stands before it; a tensor's text comes whole.
+        ({"text_input": "x", "stop": "a\0b"}, "a parameter must not hold a NUL character"),
+        ({"text_input": "x", "stop_words": ["a", "\0"]}, "a parameter must not hold a NUL character"),
+        (
+            {"text_input": "x", "decoder_text_input": "\0"},
+            "decoder_text_input must not hold a NUL character",
+        ),
         ({"text_input": "x", "max_tokens": [5, 6]}, "max_tokens must be an integer from 1 to 2147483647"),
         ({"text_input": "x", "n": [2, 3]}, "n must be an integer from 1 to 2147483647"),
         (

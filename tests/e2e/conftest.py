@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from echo_triton import EchoTriton
 from real_parts import Gateway, GatewayMaker, MakeGateway, StandIn, running, without_filter
 
 from extproc.demo.install import install_triton
@@ -45,6 +46,14 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
     )
     with running(triton):
         yield StandIn(triton, scripts, journal)
+
+
+@pytest.fixture(scope="session")
+def echo_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EchoTriton]:
+    """Triton with models that answer with what they received."""
+    state = tmp_path_factory.mktemp("echo-triton")
+    with running(EchoTriton(state, environment_path=install_triton(STATE))) as triton:
+        yield triton
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,23 @@
+"""The wires that the differential fuzz knows: a grammar of requests, and the link that sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+from agreement import Grammar, Link
+from echo_triton import EchoTriton
+from generate_grammar import GenerateGrammar
+from http_links import HttpLink, echo_in_generate
+
+
+class OpenLink(Link, Protocol):
+    """A link that is closed when its run is over."""
+
+    def close(self) -> None:
+        """Close its connections."""
+
+
+WIRES: Final[Mapping[str, tuple[Grammar, Callable[[EchoTriton], OpenLink]]]] = {
+    "generate": (GenerateGrammar(), lambda triton: HttpLink(triton.port, echo_in_generate)),
+}
