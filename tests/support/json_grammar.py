@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias, Union
+from typing import Final, TypeAlias
 
 _ESCAPES: Final = {
     '"': '\\"',
@@ -87,7 +87,7 @@ class Members:
         return [name for name, _ in self.pairs]
 
 
-Value: TypeAlias = Union[bool, int, float, str, "list[Value]", Members, Raw, None]
+Value: TypeAlias = "bool | int | float | str | Sequence[Value] | Members | Raw | None"
 
 
 def members(**pairs: Value) -> Members:
@@ -231,6 +231,11 @@ def _wrapped(value: Value, rng: random.Random) -> Value:
     )
 
 
+_ARRAYS: Final[Sequence[Value]] = (
+    *(["EVIL"], ["a", "b"], [1, 2], [], ["a", 1], [True], [None], [["EVIL"]]),
+)
+
+
 def _scalar(rng: random.Random) -> Value:
     match rng.randrange(6):
         case 0:
@@ -240,7 +245,7 @@ def _scalar(rng: random.Random) -> Value:
         case 2:
             return Raw(rng.choice(NUMBERS).encode())
         case 3:
-            return rng.choice((["EVIL"], ["a", "b"], [1, 2], [], ["a", 1], [True], [None], [["EVIL"]]))
+            return rng.choice(_ARRAYS)
         case _:
             return rng.choice((*TEXTS, "\ud800", "a\udfffb"))
 
