@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from extproc.domain.segment import Operation
+from extproc.domain.segment import Operation, Unscanned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,4 +119,7 @@ def prompt_tokens(request: RequestMessage) -> int:
     around = REQUEST_TOKENS + SEGMENT_TOKENS * len(request.segments)
     if request.operation is Operation.CHAT:
         around += CHAT_TOKENS
+    if Unscanned.TOKEN_IDS in request.unscanned:
+        # Each stands in two bytes at least: a digit, and what parts it from the next.
+        around += request.inspectable_bytes // 2
     return around + sum(text_tokens(segment.text) for segment in request.segments)

@@ -3,6 +3,7 @@
 
 import base64
 import string
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from extproc.domain.segment import Operation
+from extproc.domain.segment import Operation, Unscanned
 from extproc.guards import _tokens as tokens
 from extproc.guards._tokens import prompt_tokens, text_tokens
 
@@ -131,3 +132,11 @@ def test_the_template_is_counted_for_each_segment_and_for_chats():
     chat = prompt_tokens(exchange("hi", operation=Operation.CHAT).request)
     assert one == tokens.REQUEST_TOKENS + tokens.SEGMENT_TOKENS + text_tokens("hi")
     assert (two - one, chat - one) == (tokens.SEGMENT_TOKENS, tokens.CHAT_TOKENS)
+
+
+def test_token_ids_are_counted_by_the_least_room_that_they_take():
+    request = replace(exchange().request, inspectable_bytes=101)
+    ids = replace(request, unscanned=frozenset({Unscanned.TOKEN_IDS}))
+    assert prompt_tokens(ids) - prompt_tokens(request) == 50
+    image = replace(request, unscanned=frozenset({Unscanned.IMAGE}))
+    assert prompt_tokens(image) == prompt_tokens(request)
