@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from extproc.core.bodies import size_bytes
 from extproc.core.channels import ChannelScan, Watch, watches_of
-from extproc.core.refusals import ANSWER_BLOCKED_MESSAGE, OUTPUT_TOO_LONG_MESSAGE
+from extproc.core.refusals import ANSWER_BLOCKED_MESSAGE, OUTPUT_TOO_LONG_MESSAGE, signed
 from extproc.domain.errors import PeerError
+from extproc.domain.ports import ManyExchanges
 from extproc.domain.verdict import Action, Lane, Mode, Reason, Refusal
 
 if TYPE_CHECKING:
@@ -59,8 +60,13 @@ class AnswerLane:
         exchanges: Mapping[int, Exchange],
         factory: ScannerFactory,
         limits: Limits,
+        request_id: str,
     ) -> None:
         self._session = session
+        self._request_id = request_id
+        # Where one exchange can be refused while its neighbours go on.
+        self._many = session if isinstance(session, ManyExchanges) else None
+        self._refused: set[int] = set()
         self._exchanges = exchanges
         self._factory = factory
         self._limits = limits
@@ -76,6 +82,9 @@ class AnswerLane:
         step = AnswerStep()
         parts: list[bytes] = []
         exchange: Exchange | None = None
+        if self._many is not None and self._ended:
+            # Those that the stream itself has forgotten.
+            self._ended.intersection_update(self._exchanges)
         try:
             for frame in self._session.read_response(chunk, eof=eof):
                 exchange = self._exchange_of(frame)
@@ -84,9 +93,11 @@ class AnswerLane:
                 if frame.is_run:
                     self._run(exchange, frame, parts)
                     continue
-                self._frame(exchange, frame, parts)
+                self._or_refuse_one(exchange, frame, parts)
                 if frame.final:
                     self._ended.add(frame.key)
+                    self._watches.pop(frame.key, None)
+                    self._refused.discard(frame.key)
                     step.finished.append(exchange)
             if eof:
                 for exchange in self._exchanges.values():
@@ -105,12 +116,36 @@ class AnswerLane:
                 return exchange
         raise PeerError(Reason.UPSTREAM_UNREADABLE, "an answer to no request", status=502)
 
-    def _frame(self, exchange: Exchange, frame: ResponseFrame, parts: list[bytes]) -> None:
+    def _or_refuse_one(self, exchange: Exchange, frame: ResponseFrame, parts: list[bytes]) -> None:
+        """Judge a frame; where it is refused and others run beside it, refuse its exchange alone.
+
+        Of that the rest is counted, since the model goes on with it, and not written.
+        """
+        if frame.key in self._refused:
+            self._count_frame(exchange, frame)
+            exchange.output_bytes += sum(size_bytes(delta.text) for delta in frame.deltas)
+            return
+        written = len(parts)
+        try:
+            self._frame(exchange, frame, parts)
+        except _Blocked as blocked:
+            if self._many is None:
+                raise
+            for scan in exchange.channels.values():
+                scan.drop()
+            exchange.channels.clear()
+            self._refused.add(frame.key)
+            parts[written:] = [self._many.end_one(frame.key, signed(blocked.refusal, self._request_id))]
+
+    def _count_frame(self, exchange: Exchange, frame: ResponseFrame) -> None:
         exchange.answer_frames += 1
         if frame.usage is not None:
             exchange.usage_reported = True
             exchange.input_tokens += frame.usage.input_tokens
             exchange.output_tokens += frame.usage.output_tokens
+
+    def _frame(self, exchange: Exchange, frame: ResponseFrame, parts: list[bytes]) -> None:
+        self._count_frame(exchange, frame)
         if frame.error:
             self._upstream_failed(exchange)
         else:

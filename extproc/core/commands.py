@@ -41,6 +41,7 @@ class ReplyTrailers:
 
     lane: Lane
     remove: tuple[str, ...] = ()
+    set: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,14 @@ Every event carries ``at_us``, the edge's monotonic clock in microseconds: core 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum, auto
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from extproc.domain.errors import FailureKind
     from extproc.domain.head import RequestHead, ResponseHead
     from extproc.domain.ports import Answer
@@ -69,10 +72,10 @@ class ResponseBody:
 
 @dataclass(frozen=True, slots=True)
 class ResponseTrailers:
-    """The answer ended with trailers; as for the request's."""
+    """The answer ended with trailers, which some wires read."""
 
     at_us: int
-    names: tuple[str, ...] = ()
+    trailers: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,29 @@ class Exchange:
             raise AssertionError("an exchange without a request was asked for it")
         return self.view.request
 
+    def refuse(self, refusal: Refusal) -> None:
+        """Refuse it without a guard: its codec cannot accept it."""
+        self.refusal = refusal
+        self.decide(Action.BLOCK, refusal.reason, "")
+
+    def stand_in(self) -> Exchange:
+        """What stands for exchanges of a stream that are over: no text, no effects, nothing owed."""
+        request = self.view.request
+        view = self.view if request is None else replace(self.view, request=replace(request, segments=()))
+        one = Exchange(key=self.key, view=view, guards=(), at_us=self.at_us)
+        one.closed = True
+        one.stand_for(self)
+        return one
+
+    def stand_for(self, other: Exchange) -> None:
+        """Take over what Envoy's access log says of a stream: the gravest action, and all tokens."""
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.degraded |= other.degraded
+        if other.action > self.action:
+            self.action, self.reason, self.guard = other.action, other.reason, other.guard
+            self.upstream_error = other.upstream_error
+
     def decide(self, action: Action, reason: Reason, guard: str) -> None:
         """Raise the exchange's action; the first cause of the highest action is kept."""
         if action > self.action:

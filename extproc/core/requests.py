@@ -115,6 +115,11 @@ class RequestLane:
             self._read(chunk)
 
     @property
+    def body_bytes(self) -> int | None:
+        """Bytes of requests that are held; None where those of the whole stream are."""
+        return None if self._many is None else self._body_bytes
+
+    @property
     def waits_for_body(self) -> bool:
         """Whether more of the body must come in time: between two messages of many nothing must."""
         return self._many is None or self._many.pending_bytes > 0
@@ -125,11 +130,10 @@ class RequestLane:
             return
         del self.exchanges[exchange.key]
         self._body_bytes -= exchange.request.inspectable_bytes
-        if not self.retired:
-            self.retired.append(exchange)
-        elif self.retired[0] is not exchange:
+        if self.retired:
             self.retired[0].stand_for(exchange)
-        self.retired[0].forget_text()
+        else:
+            self.retired.append(exchange.stand_in())
 
     def effect_answered(self, effect_id: int, answer: Answer | FailureKind) -> None:
         """Go on with the exchange that waited for this answer."""
@@ -223,9 +227,12 @@ class RequestLane:
     def _open(self, message: RequestMessage) -> None:
         if self.caller is None or message.key in self.exchanges:
             raise AssertionError("a codec repeated a key")
-        if len(self.exchanges) >= self._limits.exchanges_open_max:
-            self.refusal = TOO_MANY_EXCHANGES
-            return
+        open_max = self._limits.exchanges_open_max
+        if len(self.exchanges) >= open_max:
+            if self._many is None or len(self.exchanges) >= 2 * open_max:
+                self.refusal = TOO_MANY_EXCHANGES
+                return
+            message = replace(message, refused=message.refused or TOO_MANY_EXCHANGES)
         self._opened += 1
         exchange_id = f"{self._stream_id}:{message.key}"
         view = replace(self.caller.view, exchange_id=exchange_id, request=message)

@@ -119,6 +119,11 @@ class Stream:
         """Whether, besides, no effect is under way and every exchange has its record."""
         return self._terminal and self._books.settled
 
+    @property
+    def body_bytes(self) -> int | None:
+        """Bytes of requests that are held; None where those of the whole stream are."""
+        return self._request.body_bytes
+
     # --- events ----------------------------------------------------------------------------
 
     def _dispatch(self, event: ev.Event) -> None:

@@ -21,11 +21,16 @@ class Limits:
     bodies_bytes_max: int = 256 * 1024 * 1024
     # Of those, one tenant's share.
     tenant_bodies_bytes_max: int = 64 * 1024 * 1024
+    # Bytes that one byte of a compressed request may decode to: prose has 3 to 5, logs and JSON up to 20, bombs
+    # a thousand. What all streams together hold is counted as it came.
+    decoded_ratio_max: int = 32
     # Deeper JSON than this is an attack on a recursive parser; vllm_backend needs 3.
     json_depth_max: int = 64
     # Values and keys in one body: bounds the cost of a body of tiny elements (a 5 MB body of `[0,0,...`) to
     # about 0.1 s; a chat of 1,000 messages with 100 tools needs under 20,000.
     json_nodes_max: int = 50_000
+    # Fields of one protobuf message, and strings of its tensors: the same, for gRPC.
+    protobuf_fields_max: int = 50_000
     # IEEE doubles need 17 significant digits; 64 covers any honest number.
     json_number_chars_max: int = 64
     # A number of more digits is judged like text, since a card number fits in it: counts, seeds of 32 bits

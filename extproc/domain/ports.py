@@ -131,7 +131,8 @@ class RequestMessage:
     """One exchange's request, as a codec found it. ``key`` counts exchanges of the stream from 0.
 
     ``inspectable_bytes`` is the message's length on the wire, after decoding. ``unscanned`` is what of it
-    is in no segment because it is no text.
+    is in no segment because it is no text. With ``refused`` the codec itself cannot accept it, and no guard
+    is asked: said of one message among several, where ``PeerError`` would end them all.
     """
 
     key: int
@@ -140,6 +141,7 @@ class RequestMessage:
     segments: tuple[Segment, ...]
     inspectable_bytes: int
     unscanned: frozenset[Unscanned] = frozenset()
+    refused: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -436,6 +438,29 @@ class LateHead(Protocol):
 
     def response_head_edits(self) -> HeaderEdits:
         """What changes on the answer's head; asked once, when the head is released."""
+
+
+@runtime_checkable
+class ManyExchanges(Protocol):
+    """A session whose client may ask more as long as it likes, and ends its side after the answers."""
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of a message that is not whole yet."""
+
+    def end_one(self, key: int, refusal: Refusal) -> bytes:
+        """The refusal of one exchange within its answer; its later frames are read and not written."""
+
+
+@runtime_checkable
+class EndsInTrailers(LateHead, Protocol):
+    """A session whose answer says in trailers how it ended; an answer without a body, in its head."""
+
+    def read_response_trailers(self, trailers: Mapping[str, tuple[str, ...]]) -> None:
+        """Take the trailers, before the end of the answer is read."""
+
+    def response_trailer_edits(self) -> HeaderEdits:
+        """What changes on the trailers; asked after the end of the answer is written."""
 
 
 class Codec(Protocol):

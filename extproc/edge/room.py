@@ -85,6 +85,12 @@ class Seat:
         self._bytes += count
         return True
 
+    def keep(self, count: int) -> None:
+        """Hold no more than ``count`` bytes from now on."""
+        if count < self._bytes:
+            self._room.leave(self._tenant, entered=False, count=self._bytes - count)
+            self._bytes = count
+
     def leave(self) -> None:
         """Give everything back."""
         self._room.leave(self._tenant, entered=self._entered, count=self._bytes)

@@ -215,7 +215,12 @@ class StreamRunner:
     def _feed(self, event: ev.Event) -> list[cmd.Command]:
         if self._trace is not None:
             self._trace.event(event)
-        return self._seated(self._stream.handle(event))
+        commands = self._seated(self._stream.handle(event))
+        held = self._stream.body_bytes
+        if held is not None:
+            # A stream of many requests gives room back as they end.
+            self._seat.keep(held)
+        return commands
 
     # --- commands ---------------------------------------------------------------------------
 

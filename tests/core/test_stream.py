@@ -598,7 +598,7 @@ def test_text_in_trailers_goes_nowhere():
     play.send(ev.RequestTrailers(play.tick(), ("x-note",)))
     play.answer_head()
     play.answer(b"0 .\n")
-    play.send(ev.ResponseTrailers(play.tick(), ("x-more",)))
+    play.send(ev.ResponseTrailers(play.tick(), {"x-more": ("1",)}))
     assert play.of(cmd.ReplyTrailers) == [
         cmd.ReplyTrailers(Lane.REQUEST, ("x-note",)),
         cmd.ReplyTrailers(Lane.RESPONSE, ("x-more",)),

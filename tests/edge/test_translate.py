@@ -167,7 +167,7 @@ def test_an_answer_without_one_status_is_unreadable(fields):
         (response_body(b"a"), ev.ResponseBody(5, b"a", end_stream=False)),
         (response_body(b"b", end_stream=True), ev.ResponseBody(5, b"b", end_stream=True)),
         (request_trailers(), ev.RequestTrailers(5, ("x-end",))),
-        (response_trailers(), ev.ResponseTrailers(5, ("x-end",))),
+        (response_trailers(), ev.ResponseTrailers(5, {"x-end": ("1",)})),
     ],
 )
 def test_bodies_and_trailers(message, event):
