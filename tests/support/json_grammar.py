@@ -231,8 +231,15 @@ def _wrapped(value: Value, rng: random.Random) -> Value:
     )
 
 
-_ARRAYS: Final[Sequence[Value]] = (
-    *(["EVIL"], ["a", "b"], [1, 2], [], ["a", 1], [True], [None], [["EVIL"]]),
+_ARRAYS: Final[Sequence[Sequence[Value]]] = (
+    ["EVIL"],
+    ["a", "b"],
+    [1, 2],
+    [],
+    ["a", 1],
+    [True],
+    [None],
+    [["EVIL"]],
 )
 
 
