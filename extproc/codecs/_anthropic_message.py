@@ -315,7 +315,9 @@ class _Walk:
             elif name == "name" and isinstance(value, Text) and value.value in self._facts.tools:
                 continue
             elif name == "id" and isinstance(value, Text):
-                self.parts.whole(value)
+                # Of a call it may be the model's own.
+                if value.value:
+                    self.parts.whole(value)
             else:
                 self._member(member)
 
