@@ -18,13 +18,17 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 WORKDIR /src
 COPY requirements/build.lock requirements/build.lock
 RUN pip install --require-hashes --requirement requirements/build.lock
-COPY pyproject.toml README.md LICENSE NOTICE ./
+# The redaction kernel's compiler; of this stage only the wheel goes on.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends gcc libc6-dev \
+ && rm -rf /var/lib/apt/lists/*
+COPY pyproject.toml hatch_build.py README.md LICENSE NOTICE ./
 COPY extproc extproc
 COPY classifiers classifiers
 # The demo's assets, which the wheel carries.
 COPY envoy/bootstrap.yaml envoy/bootstrap.yaml
 COPY requirements/triton.lock requirements/triton.lock
-RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheel .
+RUN HEADGATE_KERNEL=required pip wheel --no-deps --no-build-isolation --wheel-dir /wheel .
 
 # --- everything that runs, in one virtual environment per target ---------------------------------------------
 FROM ${PYTHON_IMAGE} AS packages-cpu

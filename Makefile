@@ -57,7 +57,7 @@ agreement: $(STAMP) ## The long differential fuzz against the real Triton (AGREE
 bench: $(STAMP) ## Measure the filter beside Envoy alone (BENCH='--write' puts the figures into the README)
 	@$(BIN)/python tests/bench/bench_run.py $(BENCH)
 
-$(STAMP): requirements/dev.lock pyproject.toml requirements/make-env
+$(STAMP): requirements/dev.lock pyproject.toml requirements/make-env hatch_build.py extproc/redaction/_kernel.c
 	@requirements/make-env $(VENV) requirements/dev.lock
 	@touch $@
 
@@ -71,5 +71,5 @@ secrets: ## Make what docker-compose.yaml mounts as secrets; keeps what is there
 	@requirements/make-secrets
 
 clean: ## Remove the environments and whatever the demo and the tests wrote
-	@rm -rf $(VENV) .headgate .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	@rm -rf $(VENV) .headgate .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist extproc/redaction/_kernel.abi3.so
 	@find extproc classifiers proto tests -name __pycache__ -prune -exec rm -rf {} +

@@ -39,6 +39,7 @@ from extproc.edge.telemetry import Telemetry
 from extproc.edge.tls import ServerTls, anyone, peer_check
 from extproc.edge.verdict_log import VerdictLog
 from extproc.edge.workers import Workers
+from extproc.redaction import kernel
 from extproc.settings import Settings, read_redis_password, split_address
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Service:
         classifier = open_classifier(settings.threads)
         LOG.info("policy %s, digest %s", settings.policy.name, self._policy.status.digest)
         LOG.info("%s", classifier.describe())
+        LOG.info("redaction: %s", kernel.describe())
         self._inference = InferenceService(
             {"injection": classifier},
             InferenceBounds(

@@ -135,8 +135,16 @@ class RuleScanner:
         """
         if self._closed:
             raise ScannerClosedError
-        if not text and not eof:
-            return _NOTHING
+        if not eof:
+            if not text:
+                return _NOTHING
+            released: list[str] = []
+            if self._read_quickly((text,), 0, released)[0]:
+                return Scan(released[0], ())
+        return self._read(text, eof=eof)
+
+    def _read(self, text: str, *, eof: bool) -> Scan:
+        """Take a text that the kernel did not."""
         decided = _Decided()
         buffer = self._kept + text
         unread = len(self._kept)
@@ -157,15 +165,41 @@ class RuleScanner:
 
     def feed_each(self, texts: Sequence[str]) -> ScanEach:
         """Feed texts one by one, none of them the last. Raises as ``feed`` does."""
+        if self._closed:
+            raise ScannerClosedError
+        texts = tuple(texts)
         released: list[str] = []
         findings: list[tuple[int, Finding]] = []
         held_chars_max = 0
-        for number, text in enumerate(texts):
-            scan = self.feed(text)
+        while len(released) < len(texts):
+            _, held_chars = self._read_quickly(texts, len(released), released)
+            held_chars_max = max(held_chars_max, held_chars)
+            if len(released) == len(texts):
+                break
+            number = len(released)
+            scan = self._read(texts[number], eof=False) if texts[number] else _NOTHING
             released.append(scan.released)
             findings += [(number, finding) for finding in scan.findings]
             held_chars_max = max(held_chars_max, self.held_chars)
         return ScanEach(released, findings, held_chars_max)
+
+    def _read_quickly(self, texts: tuple[str, ...], first: int, released: list[str]) -> tuple[int, int]:
+        """Let the kernel read texts from ``first`` on, as long as nothing is found.
+
+        Adds what may go out after each to ``released``; gives how many it read, and the most that was held.
+        """
+        kernel, threads = self._plan.kernel, self._threads
+        if kernel is None or self._sent or (threads and not _are_undecided(threads)):
+            return 0, 0
+        quick = kernel.scan(texts, first, self._kept, threads, self._base)
+        if quick.texts_read:
+            end = self._base + len(self._kept) + quick.read_chars
+            self._kept = quick.kept
+            self._base = base = end - len(quick.kept)
+            self._threads = [Thread(base + start, state) for start, state in quick.threads]
+            self._released = base if self._threads else end
+            released += quick.released
+        return quick.texts_read, quick.held_chars_max
 
     @property
     def _covered(self) -> int:
@@ -273,6 +307,10 @@ class RuleScanner:
             self._base = keep
         else:
             self._kept = buffer
+
+
+def _are_undecided(threads: list[Thread]) -> bool:
+    return all(thread.end < 0 for thread in threads)
 
 
 def redact(

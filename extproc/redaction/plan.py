@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from extproc.redaction.kernel import AVAILABLE, Kernel
 from extproc.redaction.operators import REDACT, needs_value, replacement
 from extproc.redaction.rules import RuleError
 
@@ -22,12 +23,16 @@ class Plan:
         mask: Bit set of the rules that count; see ``Automaton.mask``.
         operators: By entity type.
         default_operator: For entity types that ``operators`` does not name.
+        compiled: Whether the kernel may be used where there is one.
 
     Raises:
         RuleError: for an unbounded rule with an operator that needs the whole value.
     """
 
-    __slots__ = ("automaton", "find", "mask", "operators", "others", "ready", "validated", "valued")
+    __slots__ = (
+        *("automaton", "find", "kernel", "mask", "operators", "others", "ready"),
+        *("validated", "valued"),
+    )
 
     def __init__(
         self,
@@ -36,10 +41,12 @@ class Plan:
         mask: int,
         operators: Mapping[str, Operator] | None = None,
         default_operator: Operator = REDACT,
+        compiled: bool = True,
     ) -> None:
         by_type = operators or {}
         self.automaton = automaton
         self.mask = mask
+        self.kernel = Kernel(automaton, mask) if compiled and AVAILABLE else None
         self.find = automaton.prefilter(mask).search
         self.operators = [by_type.get(r.entity_type, default_operator) for r in automaton.rules]
         self.validated = 0
