@@ -74,7 +74,7 @@ def test_a_body_that_is_none_bad_or_too_large_is_refused(session: Session, body:
 
 
 @pytest.mark.parametrize(("headers", "streamed"), [(EVENTS, True), ({}, False)])
-def test_the_answers_kind_decides_how_it_is_read_and_refused(session: Session, headers, streamed: bool):
+def test_the_answers_kind_decides_how_it_is_read_and_refused(session: Session, headers, streamed):
     assert session.refuse_in_answer(0, REFUSAL) is None
     session.read_response_head(ResponseHead(status=200, headers=headers))
     (frame,) = session.read_response(b"x", eof=True)
