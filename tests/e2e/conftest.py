@@ -15,7 +15,7 @@ from echo_triton import EchoTriton
 from real_parts import Gateway, GatewayMaker, MakeGateway, StandIn, running, without_filter
 
 from extproc.demo.install import install_triton
-from extproc.demo.parts import Envoy, Triton, Valkey
+from extproc.demo.parts import Envoy, OpenAIFront, Triton, Valkey
 from extproc.demo.stack import MODEL, OTHER_MODEL
 
 # Where `headgate demo` keeps Triton's environment too, so that it is installed once.
@@ -96,6 +96,25 @@ def shared_gateway(
     maker = GatewayMaker(tmp_path_factory, stand_in.port, valkey.url, grpc_port=stand_in.triton.grpc_port)
     yield maker()
     maker.close()
+
+
+@pytest.fixture(scope="session")
+def openai_front(tmp_path_factory: pytest.TempPathFactory, stand_in: StandIn) -> Iterator[OpenAIFront]:
+    """The small OpenAI front end before Triton."""
+    state = tmp_path_factory.mktemp("openai")
+    models = (stand_in.model, stand_in.other_model)
+    with running(OpenAIFront(state, triton_port=stand_in.port, models=models)) as part:
+        yield part
+
+
+@pytest.fixture(scope="session")
+def bare_openai(tmp_path_factory: pytest.TempPathFactory, openai_front: OpenAIFront) -> Iterator[Envoy]:
+    """Envoy in front of the OpenAI front end without the filter."""
+    state = tmp_path_factory.mktemp("bare-openai")
+    with running(
+        Envoy(state, triton_port=openai_front.port, extproc_port=9, edit=without_filter)
+    ) as envoy:
+        yield envoy
 
 
 @pytest.fixture(scope="session")

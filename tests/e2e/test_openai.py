@@ -12,7 +12,7 @@ import pytest
 import redis
 from live_traffic import says
 from openai import OpenAI
-from real_parts import Gateway, GatewayMaker, MakeGateway, StandIn, eventually, running, without_filter
+from real_parts import Gateway, GatewayMaker, MakeGateway, StandIn, eventually
 
 from extproc.demo.assets import asset
 from extproc.demo.parts import Envoy, OpenAIFront, Valkey
@@ -36,27 +36,12 @@ WEATHER = {
 
 
 @pytest.fixture(scope="module")
-def front(tmp_path_factory: pytest.TempPathFactory, stand_in: StandIn) -> Iterator[OpenAIFront]:
-    state = tmp_path_factory.mktemp("openai")
-    models = (stand_in.model, stand_in.other_model)
-    with running(OpenAIFront(state, triton_port=stand_in.port, models=models)) as part:
-        yield part
-
-
-@pytest.fixture(scope="module")
 def gateway(
-    tmp_path_factory: pytest.TempPathFactory, front: OpenAIFront, valkey: Valkey
+    tmp_path_factory: pytest.TempPathFactory, openai_front: OpenAIFront, valkey: Valkey
 ) -> Iterator[Gateway]:
-    maker = GatewayMaker(tmp_path_factory, front.port, valkey.url)
+    maker = GatewayMaker(tmp_path_factory, openai_front.port, valkey.url)
     yield maker()
     maker.close()
-
-
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory, front: OpenAIFront) -> Iterator[Envoy]:
-    state = tmp_path_factory.mktemp("bare-openai")
-    with running(Envoy(state, triton_port=front.port, extproc_port=9, edit=without_filter)) as envoy:
-        yield envoy
 
 
 def client_of(gateway: Gateway, tenant: str = "acme") -> OpenAI:
@@ -126,7 +111,7 @@ def test_a_stream_shows_no_counts_unless_asked_and_is_settled_by_them(
 
 @pytest.mark.parametrize(("stream", "counts"), [(False, False), (True, False), (True, True)])
 def test_without_findings_the_client_gets_the_servers_own_bytes(
-    gateway: Gateway, bare: Envoy, stand_in: StandIn, *, stream: bool, counts: bool
+    gateway: Gateway, bare_openai: Envoy, stand_in: StandIn, *, stream: bool, counts: bool
 ):
     # Each token ends where no rule could go on, so that nothing is held back for the next one.
     tokens = ["<think>", "hm ", "</think>", "Grüße ", "😀\n", "<tool_call:get_weather>"]
@@ -141,7 +126,7 @@ def test_without_findings_the_client_gets_the_servers_own_bytes(
     }
     if counts:
         body["stream_options"] = {"include_usage": True}
-    with gateway.client() as through, httpx.Client(base_url=bare.url, timeout=60) as straight:
+    with gateway.client() as through, httpx.Client(base_url=bare_openai.url, timeout=60) as straight:
         path = "/v1/chat/completions"
         answers = [one.post(path, json=body) for one in (through, straight)]
     assert [answer.status_code for answer in answers] == [200, 200]
@@ -306,7 +291,7 @@ def test_a_spent_budget_raises_rate_limit_error(gateway: Gateway, stand_in: Stan
         (
             {
                 "messages": [
-                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}
+                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://a/"}}]}
                 ]
             },
             "parameter_not_allowed",
@@ -329,13 +314,13 @@ def test_a_model_of_others_raises_not_found_as_one_that_is_not_there(client: Ope
 
 
 def test_a_block_in_the_stream_raises_where_it_happens(
-    make_gateway: MakeGateway, front: OpenAIFront, stand_in: StandIn
+    make_gateway: MakeGateway, openai_front: OpenAIFront, stand_in: StandIn
 ):
     policy = asset("extproc/demo/policy.yaml").read_text()
     policy = policy.replace(
         "  standard:\n    guards:\n", "  standard:\n    guards:\n      pii: {answer: block}\n"
     )
-    gateway = make_gateway(policy=policy, upstream_port=front.port)
+    gateway = make_gateway(policy=policy, upstream_port=openai_front.port)
     request = {"model": stand_in.model, "max_tokens": 16}
     prompt = says(stand_in, ["Well, ", "it is ", "jane.", "roe@exam", "ple.com", " of course"])
     heard = []
@@ -363,7 +348,7 @@ def test_the_list_of_models_names_what_the_caller_may_use(client: OpenAI, stand_
         client.models.retrieve(stand_in.other_model)
 
 
-@pytest.mark.parametrize("path", ["/v1/models/vllm_stand_in/load", "/v1/completions", "/v1/responses"])
+@pytest.mark.parametrize("path", ["/v1/models/vllm_stand_in/load", "/v1/moderations", "/v1/files"])
 def test_everything_else_below_v1_is_refused(gateway: Gateway, path: str):
     with gateway.client() as client:
         assert client.post(path, json={}).status_code == 403
