@@ -88,7 +88,7 @@ class Service:
             settings.pepper,
             keeps_bodies=settings.bodies is not None,
         )
-        self._policy = PolicySource(settings.policy, load)
+        self._policy = PolicySource(settings.policy, load, beside=(settings.pepper_file,))
         classifier = open_classifier(settings.threads)
         LOG.info("policy %s, digest %s", settings.policy.name, self._policy.status.digest)
         LOG.info("%s", classifier.describe())

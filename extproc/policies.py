@@ -102,7 +102,7 @@ def loader(
     """What turns a file's content into the policy that streams use; it raises PolicyError.
 
     ``source`` is the file's name for messages. ``read_pepper`` is asked at every load, because a new pepper
-    and the hashes made with it belong together: write the pepper first, then the policy. Without
+    and the hashes made with it belong together: write both within ``policy_poll_ms``. Without
     ``keeps_bodies`` there is no folder for bodies, and a policy that keeps any does not load. One thread at
     a time may call it, beside those that serve.
     """

@@ -9,10 +9,12 @@ from extproc import policies
 from extproc.domain.errors import PolicyError
 from extproc.domain.head import RequestHead
 from extproc.domain.ports import ExchangeView, RuleWatch
+from extproc.edge.policy_source import PolicySource
 from extproc.edge.sealing import new_keys
 from extproc.policy.keys import hash_key
+from extproc.policy.snapshot import _PEPPER_LABEL
 from extproc.redaction.packs import default_automaton
-from extproc.settings import SettingsError
+from extproc.settings import SettingsError, read_pepper
 
 PEPPER = b"p" * 32
 REDACTOR = policies.new_redactor(PEPPER)
@@ -45,6 +47,49 @@ def test_a_pepper_is_read_with_the_policy_whose_hashes_it_made():
     old = peppers.pop(0)
     assert knows(load(text.format(hash_key(peppers[0], "hg_key")).encode()))
     assert not knows(load(text.format(hash_key(old, "hg_key")).encode()))
+
+
+def test_the_same_file_under_another_pepper_is_another_policy():
+    peppers = [PEPPER, PEPPER, b"q" * 32]
+    load = policies.loader("policy.yaml", lambda: peppers.pop(0))
+    first, again, other = load(TEXT), load(TEXT), load(TEXT)
+    assert first.digest == again.digest == other.digest
+    assert first.identity == again.identity != other.identity
+    # No key could be looked up under it, and what is printed of a policy does not show it.
+    assert ":" in _PEPPER_LABEL
+    assert other.pepper_mark == hash_key(b"q" * 32, _PEPPER_LABEL)
+    assert other.pepper_mark not in repr(other)
+
+
+def test_a_pepper_that_comes_after_its_policy_lets_its_keys_in(tmp_path):
+    path, pepper = tmp_path / "policy.yaml", tmp_path / "pepper"
+    old, new = "o" * 32, "n" * 32
+    text = (
+        "version: 1\ntenants: {{a: {{policy: p, keys: [{{id: k, hash: '{}'}}]}}}}\npolicies: {{p: {{}}}}\n"
+    )
+    pepper.write_text(old)
+    path.write_text(text.format(hash_key(old.encode(), "hg_key")))
+    source = PolicySource(
+        path, policies.loader("policy.yaml", lambda: read_pepper(pepper)), beside=(pepper,)
+    )
+
+    def knows(key="hg_key"):
+        (identity,) = source.on(()).identity
+        head = RequestHead(method="GET", path="/", headers={"x-api-key": (key,)})
+        return identity.guard.judge(ExchangeView(exchange_id="x", head=head), ()).principal is not None
+
+    def looks():
+        source.look()
+        source.look()
+
+    looks()
+    assert knows()
+    path.write_text(text.format(hash_key(new.encode(), "hg_key")))
+    looks()
+    assert not knows()
+    pepper.write_text(new)
+    looks()
+    assert knows()
 
 
 def test_a_pepper_that_cannot_be_read_keeps_the_policy_that_runs():

@@ -1,4 +1,6 @@
-"""The policy that new streams begin with: loaded again when its file changes, or when asked to (SIGHUP).
+"""The policy that new streams begin with: loaded when a file of it changes, or when asked to (SIGHUP).
+
+The files are the policy's own and those that it is of no use without: the pepper of its keys' hashes.
 
 A file that does not check never takes the place of the policy that runs. A stream keeps the snapshot that
 it was given, so that a change reaches only the streams that begin after it.
@@ -31,15 +33,16 @@ LOG = logging.getLogger("headgate.policy")
 # Device, inode, last change of content and of the inode, bytes. Links are followed, so that the swap of
 # Kubernetes' ``..data`` link shows; None where there is no file.
 _Signature: TypeAlias = "tuple[int, int, int, int, int] | None"
-_UNREAD: Final[_Signature] = (0, 0, 0, 0, 0)
+_Signatures: TypeAlias = "tuple[_Signature, ...]"
+_UNREAD: Final[_Signatures] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyStatus:
     """What metrics and people may know of the policy.
 
-    ``taken`` counts policies taken since the start, the first included; ``refused`` counts contents that
-    did not check. ``stale`` says that the file is not the policy that runs.
+    ``taken`` counts policies taken since the start, the first included, and the same one with another
+    pepper; ``refused`` counts what did not load. ``stale`` says that the file is not the policy that runs.
     """
 
     digest: str
@@ -56,6 +59,7 @@ class PolicySource:
         path: The policy file. Replace it by renaming; one that is written in place is read once it rests.
         load: Makes a policy of the file's content, or raises PolicyError. Never called by two threads at
             once.
+        beside: What else ``load`` reads. Files that change within ``policy_poll_ms`` are read together.
         now_unix_ms: The clock.
 
     Raises:
@@ -67,20 +71,22 @@ class PolicySource:
         path: Path,
         load: Callable[[bytes], RoutedPolicy],
         *,
+        beside: Sequence[Path] = (),
         now_unix_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._path = path
+        self._files = (path, *beside)
         self._load = load
         self._now_unix_ms = now_unix_ms
         content = read_content(path)
         self._policy = load(content)
         self._status = PolicyStatus(digest=self._policy.digest, loaded_at_unix_ms=now_unix_ms())
         self._running = _sha256(content)
-        # What was last refused, to be told once: the digest of the content, or of why there is none.
+        # What was last refused, to be told once: the digest of the content, and of why.
         self._refused = b""
-        # The file as it was when last read at rest, and as it was at the last look.
-        self._read: _Signature = _UNREAD
-        self._seen: _Signature = _UNREAD
+        # The files as they were when last read at rest, and as they were at the last look.
+        self._read: _Signatures = _UNREAD
+        self._seen: _Signatures = _UNREAD
         self._asked = threading.Event()
         self._routes_reported: set[str] = set()
         self._wake = threading.Event()
@@ -105,11 +111,11 @@ class PolicySource:
     # --- the file ---------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to look after the file."""
+        """Begin to look after the files."""
         self._thread.start()
 
     def reload_soon(self) -> None:
-        """Read the file now, whether it looks changed or not. Returns at once; from any thread."""
+        """Load the policy now, whether it looks changed or not. Returns at once; from any thread."""
         self._asked.set()
         self._wake.set()
 
@@ -120,8 +126,8 @@ class PolicySource:
         self._thread.join()
 
     def look(self) -> None:
-        """Look at the file once, and load it where it changed and rests, or where that was asked for."""
-        signature = self._signature()
+        """Look at the files once, and load where they changed and rest, or where that was asked for."""
+        signature = self._signatures()
         if asked := self._asked.is_set():
             self._asked.clear()
         resting = signature == self._seen
@@ -131,16 +137,17 @@ class PolicySource:
         try:
             content = read_content(self._path)
         except PolicyError as error:
-            if self._signature() == signature:
+            if self._signatures() == signature:
                 self._read = signature
-                self._refuse(_sha256(str(error).encode()), str(error), asked=asked)
+                self._refuse(b"", str(error), asked=asked)
             return
-        if self._signature() != signature:
+        if self._signatures() != signature:
             # It changed under our eyes: half of one file and half of another is neither.
             if asked:
                 self._asked.set()
             return
         # What was read on demand may change once more within the clock's grain: it is read again at rest.
+        # So is what changes while it is loaded, as what is beside the policy is read then.
         self._read = signature if resting else _UNREAD
         self._take(content, asked=asked)
 
@@ -151,35 +158,31 @@ class PolicySource:
             if not self._closing:
                 self.look()
 
-    def _signature(self) -> _Signature:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
+    def _signatures(self) -> _Signatures:
+        return tuple(_signature_of(path) for path in self._files)
 
     # --- taking or refusing -----------------------------------------------------------------
 
     def _take(self, content: bytes, *, asked: bool) -> None:
-        digest = _sha256(content)
-        if digest == self._running:
-            if asked or self._refused:
-                LOG.info("policy unchanged, digest %s", self._policy.digest)
-            self._settled(digest)
-            return
-        if digest == self._refused and not asked:
-            return
+        """Load and, where it is another policy or the same with another pepper, run it.
+
+        The content alone does not say that: what is beside it may have changed, or be there at last.
+        """
         try:
             policy = self._load(content)
         except PolicyError as error:
-            self._refuse(digest, str(error), asked=asked)
+            self._refuse(content, str(error), asked=asked)
             return
         except Exception as error:  # noqa: BLE001 - a bug must not end the thread that looks after the file.
             report = bug_report(error)
-            self._refuse(digest, f"bug: {report.kind} at {report.where}", asked=asked)
+            self._refuse(content, f"bug: {report.kind} at {report.where}", asked=asked)
             return
-        if policy.digest == self._policy.digest:
-            LOG.info("policy file changed, its meaning did not; digest %s", policy.digest)
+        digest, before = _sha256(content), self._policy
+        if policy.identity == before.identity:
+            if digest != self._running:
+                LOG.info("policy file changed, its meaning did not; digest %s", policy.digest)
+            elif asked or self._refused:
+                LOG.info("policy unchanged, digest %s", policy.digest)
             self._settled(digest)
             return
         self._policy = policy
@@ -191,7 +194,8 @@ class PolicySource:
             loaded_at_unix_ms=self._now_unix_ms(),
             taken=self._status.taken + 1,
         )
-        LOG.info("policy loaded, digest %s; streams that run keep theirs", policy.digest)
+        pepper = " with another pepper" if policy.pepper_mark != before.pepper_mark else ""
+        LOG.info("policy loaded%s, digest %s; streams that run keep theirs", pepper, policy.digest)
 
     def _settled(self, content_digest: bytes) -> None:
         """The file is the policy that runs."""
@@ -199,11 +203,12 @@ class PolicySource:
         self._refused = b""
         self._status = replace(self._status, stale=False)
 
-    def _refuse(self, content_digest: bytes, why: str, *, asked: bool) -> None:
-        """Say why the running policy stays: once per content, and whenever somebody asked."""
-        if content_digest == self._refused and not asked:
+    def _refuse(self, content: bytes, why: str, *, asked: bool) -> None:
+        """Say why the running policy stays: once per content and reason, and whenever somebody asked."""
+        refused = _sha256(_sha256(content) + why.encode())
+        if refused == self._refused and not asked:
             return
-        self._refused = content_digest
+        self._refused = refused
         self._status = replace(self._status, refused=self._status.refused + 1, stale=True)
         faults = " | ".join(why.splitlines())
         LOG.error("policy refused, %s stays: %s", self._policy.digest[:12], faults)
@@ -222,3 +227,11 @@ class PolicySource:
 
 def _sha256(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
+
+
+def _signature_of(path: Path) -> _Signature:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size

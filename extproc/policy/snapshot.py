@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from extproc.domain.bodies import BodyRule, Keep, withhold
 from extproc.domain.identity import Principal
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Identity is judged before a tenant is known.
 _NO_TENANT = ""
+_PEPPER_LABEL: Final = "policy:pepper-mark"
 
 
 @runtime_checkable
@@ -38,12 +39,20 @@ class RoutedPolicy:
 
     ``unrouted`` is for a stream whose route has no name. ``routes`` is empty where the file tells no routes
     apart. ``refusing`` has nobody's pipeline, so that it refuses everyone who was identified.
+    ``pepper_mark`` tells one pepper from another, and nothing of either. It stays in this process, where
+    ``digest`` is published.
     """
 
     digest: str
     unrouted: PolicySnapshot
     routes: Mapping[str, PolicySnapshot]
     refusing: PolicySnapshot
+    pepper_mark: str = field(default="", repr=False)
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Two policies with the same one treat every request alike."""
+        return self.digest, self.pepper_mark
 
     def on(self, names: Sequence[str]) -> PolicySnapshot:
         """The snapshot for a stream.
@@ -103,7 +112,7 @@ def build_policy(  # noqa: PLR0913 - the composition root names each part once.
             if spec.stage is Stage.IDENTITY
         ),
         pipelines=MappingProxyType({}),
-        known_models=_known_models(file),
+        known_models=known_models(file),
         scanner=scanner,
         backends=MappingProxyType({name: model.backend for name, model in file.models.items()}),
         prices=MappingProxyType({name: _price(model) for name, model in file.models.items()}),
@@ -131,6 +140,8 @@ def build_policy(  # noqa: PLR0913 - the composition root names each part once.
         unrouted=snapshot(None),
         routes=MappingProxyType({route: snapshot(route) for route in file.routes}),
         refusing=refusing,
+        # No API key has a colon in it.
+        pepper_mark=key_hash(_PEPPER_LABEL),
     )
 
 
@@ -181,7 +192,8 @@ def _keyring(file: PolicyFile) -> dict[str, Principal]:
     }
 
 
-def _known_models(file: PolicyFile) -> frozenset[str]:
+def known_models(file: PolicyFile) -> frozenset[str]:
+    """The models that a file names, which may stand in a record."""
     names = frozenset(file.models) - {ANY_MODEL}
     for sections in file.policies.values():
         for section in sections.values():

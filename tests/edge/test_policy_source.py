@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +22,8 @@ from extproc.policy.snapshot import RoutedPolicy
 class Loads:
     """Makes a policy of ``digest [routes…]``, refuses what begins with ``bad``, keeps what it was asked."""
 
+    pepper: Path
+
     def __post_init__(self):
         self.contents = []
         self.during = lambda: None
@@ -33,6 +36,8 @@ class Loads:
             raise PolicyError(f"policy.yaml:1: {text}; write another\npolicy.yaml:2: and more; write less")
         if text.startswith("bug"):
             raise ValueError(text)
+        if not self.pepper.exists():
+            raise PolicyError("policy.yaml: pepper: No such file or directory")
         digest, *routes = text.split("#")[0].split()
         snapshot = replace(policy(), digest=digest)
         return RoutedPolicy(
@@ -40,6 +45,7 @@ class Loads:
             unrouted=snapshot,
             routes=dict.fromkeys(routes, snapshot),
             refusing=replace(snapshot, pipelines={}),
+            pepper_mark=f"mark of {self.pepper.read_text()}",
         )
 
 
@@ -49,9 +55,11 @@ def bench(tmp_path, caplog):
     caplog.set_level(logging.INFO, "headgate.policy")
     path = tmp_path / "policy.yaml"
     path.write_text("one")
-    loads = Loads()
+    pepper = tmp_path / "pepper"
+    pepper.write_text("old")
+    loads = Loads(pepper)
     clock = iter(range(1_000, 100_000, 1_000))
-    source = PolicySource(path, loads, now_unix_ms=lambda: next(clock))
+    source = PolicySource(path, loads, beside=(pepper,), now_unix_ms=lambda: next(clock))
 
     def looks(times=2):
         for _ in range(times):
@@ -68,6 +76,7 @@ def bench(tmp_path, caplog):
     return SimpleNamespace(
         source=source,
         path=path,
+        pepper=pepper,
         loads=loads,
         looks=looks,
         replaced=replaced,
@@ -79,10 +88,10 @@ def bench(tmp_path, caplog):
 def test_a_service_does_not_begin_without_a_policy(tmp_path):
     path = tmp_path / "policy.yaml"
     with pytest.raises(PolicyError, match="No such file"):
-        PolicySource(path, Loads())
+        PolicySource(path, Loads(path))
     path.write_text("bad")
     with pytest.raises(PolicyError, match="write another"):
-        PolicySource(path, Loads())
+        PolicySource(path, Loads(path))
 
 
 def test_a_file_that_stays_is_not_read_again(bench):
@@ -166,7 +175,8 @@ def test_a_bad_file_that_becomes_the_running_one_again_is_settled(bench):
     bench.replaced("one")
     bench.looks()
     assert bench.source.status.stale is False
-    assert bench.loads.contents == [b"bad", b"bad"]
+    assert bench.loads.contents == [b"bad", b"one", b"bad", b"one"]
+    assert bench.source.status.taken == 1
 
 
 def test_a_file_that_is_gone_leaves_the_policy(bench):
@@ -202,6 +212,48 @@ def test_a_bug_while_loading_is_a_refusal_without_its_text(bench):
     assert "hunter2" not in said
 
 
+class TestPepper:
+    """The pepper of the keys' hashes, which stands in a file beside."""
+
+    def test_one_that_comes_after_its_policy_is_taken(self, bench):
+        bench.replaced("two")
+        bench.looks()
+        begun = bench.source.on(())
+        bench.pepper.write_text("new")
+        bench.looks(1)
+        assert bench.source.on(()) is begun
+        bench.looks(2)
+        assert bench.source.on(()) is not begun
+        assert bench.source._policy.pepper_mark == "mark of new"
+        assert (bench.source.status.taken, bench.source.status.digest) == (3, "two")
+        assert bench.log()[1:] == [
+            ("INFO", "policy loaded with another pepper, digest two; streams that run keep theirs")
+        ]
+
+    def test_one_that_comes_with_its_policy_is_taken_with_it(self, bench):
+        bench.pepper.write_text("new")
+        bench.replaced("two")
+        bench.looks()
+        assert bench.source._policy.identity == ("two", "mark of new")
+        assert bench.source.status.taken == 2
+
+    def test_the_same_one_written_anew_is_no_new_policy(self, bench):
+        begun = bench.source.on(())
+        os.utime(bench.pepper)
+        bench.looks(3)
+        assert bench.source.on(()) is begun
+        assert bench.log() == []
+
+    def test_a_policy_refused_for_want_of_one_is_loaded_when_it_is_there(self, bench):
+        bench.pepper.unlink()
+        bench.replaced("two")
+        bench.looks(4)
+        assert (bench.digest(), bench.source.status.refused, bench.source.status.stale) == ("one", 1, True)
+        bench.pepper.write_text("old")
+        bench.looks()
+        assert (bench.digest(), bench.source.status.stale) == ("two", False)
+
+
 class TestAsked:
     def test_it_is_read_at_once(self, bench):
         bench.replaced("two")
@@ -221,17 +273,24 @@ class TestAsked:
         bench.looks(3)
         assert bench.log() == [("INFO", "policy unchanged, digest one")]
 
+    def test_an_unchanged_file_is_loaded_all_the_same(self, bench, monkeypatch):
+        """What is beside it may have changed where no signature shows it."""
+        signatures = bench.source._signatures()
+        monkeypatch.setattr(bench.source, "_signatures", lambda: signatures)
+        bench.pepper.write_text("new")
+        bench.looks(3)
+        assert bench.source._policy.pepper_mark == "mark of old"
+        bench.source.reload_soon()
+        bench.looks(1)
+        assert bench.source._policy.pepper_mark == "mark of new"
+
     def test_it_is_read_once_more_at_rest(self, bench, monkeypatch):
         """A second change within the clock's grain, with the same length, looks like none."""
         bench.replaced("two")
         bench.source.reload_soon()
         bench.looks(1)
-        found = bench.path.stat()
-        monkeypatch.setattr(
-            bench.source,
-            "_signature",
-            lambda: (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size),
-        )
+        signatures = bench.source._signatures()
+        monkeypatch.setattr(bench.source, "_signatures", lambda: signatures)
         bench.path.write_text("six")
         bench.looks(1)
         assert bench.digest() == "six"
