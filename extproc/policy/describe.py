@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from extproc.domain.bodies import Keep
+from extproc.domain.prices import ANY_MODEL
 from extproc.domain.verdict import Mode, OnError, Stage
+from extproc.policy.loading import RuleSettings
+from extproc.policy.narrowing import LetsPassUnscanned, NarrowsSegments, narrowing_text
+from extproc.policy.snapshot import known_models
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from extproc.domain.ports import GuardSpec
     from extproc.policy.loading import LoadedPolicy
@@ -55,9 +59,10 @@ def summary_text(loaded: LoadedPolicy, specs: Mapping[str, GuardSpec]) -> str:
                 lines.append(f"  note: policy {policy}: {guard} is {_MEANS[section.mode]}")
             if section is not None and section.on_error is not OnError.BLOCK:
                 lines.append(f"  note: policy {policy}: {guard} lets pass what it could not judge")
-    lines += [
-        _kept(policy, bodies) for policy, bodies in file.bodies.items() if bodies.keep is not Keep.NEVER
-    ]
+            if section is not None and section.mode is not Mode.OFF:
+                lines += [f"  note: policy {policy}: {guard} {text}" for text in _partly(section.settings)]
+    lines += [_kept(policy, bodies) for policy, bodies in file.bodies.items() if _wanted(bodies)]
+    lines += [f"  note: {model} has no price: its cost is not counted" for model in _unpriced(file)]
     lines += [
         f"  note: tenant {name} has no keys: nobody can call as it"
         for name, tenant in file.tenants.items()
@@ -76,7 +81,33 @@ def _policies_on(route: RouteEntry) -> str:
     return "; ".join(parts)
 
 
+def _partly(settings: object) -> Iterator[str]:
+    """What a guard leaves unjudged by its settings, and which of them never count."""
+    if isinstance(settings, NarrowsSegments) and (text := narrowing_text(settings)):
+        yield text
+    if isinstance(settings, LetsPassUnscanned) and settings.unscanned:
+        yield f"lets pass what no guard can read: {', '.join(settings.unscanned)}"
+    if isinstance(settings, RuleSettings) and settings.entity_types:
+        idle = [name for name in settings.operators if name not in settings.entity_types]
+        if idle:
+            yield f"has operators for what it does not look for: {', '.join(idle)}"
+
+
+def _unpriced(file: PolicyFile) -> list[str]:
+    """Models without a price, where others have one: mostly a slip in a name."""
+    priced = {name for name, model in file.models.items() if model.price is not None}
+    if not priced or ANY_MODEL in priced:
+        return []
+    return sorted(known_models(file) - priced)
+
+
+def _wanted(bodies: BodiesEntry) -> bool:
+    return bodies.keep is not Keep.NEVER or bodies.required
+
+
 def _kept(policy: str, bodies: BodiesEntry) -> str:
+    if bodies.keep is Keep.NEVER:
+        return f"  note: policy {policy}: bodies are required, and never kept: it has no effect"
     days = _count(bodies.lifetime_days, "day", "days")
     return (
         f"  note: policy {policy}: bodies of {', '.join(bodies.actions)} are kept {bodies.keep} "

@@ -19,6 +19,7 @@ from extproc.domain.limits import LIMITS
 from extproc.domain.ports import RuleWatch
 from extproc.policy.faults import Fault, faults_of, field_of, nearest, places_of, policy_error
 from extproc.policy.model import policy_model
+from extproc.policy.narrowing import NarrowsSegments, judges_nothing
 from extproc.policy.sound_part import sound_part
 from extproc.policy.tree import TreeError, read_tree
 
@@ -138,6 +139,7 @@ def _joint_faults(file: PolicyFile, rules: RuleVocabulary, document: Document) -
         *_tenant_faults(file, document),
         *_route_faults(file, document),
         *_rule_faults(file, rules, document),
+        *_narrowing_faults(file, document),
         *_bodies_faults(file, document),
     ]
 
@@ -199,6 +201,18 @@ def _bodies_faults(file: PolicyFile, document: Document) -> Iterator[Fault]:
             yield fault_at(
                 document, (*place, "reviewer_key"), what, "write `keep: sealed`, or take the key out"
             )
+
+
+def _narrowing_faults(file: PolicyFile, document: Document) -> Iterator[Fault]:
+    """Roles and origins that never go together: such a guard would judge nothing, without a word."""
+    for policy, sections in file.policies.items():
+        for guard, section in sections.items():
+            if isinstance(section.settings, NarrowsSegments) and judges_nothing(section.settings):
+                what = "never goes with these roles, so that nothing would be judged"
+                instead = (
+                    "write tool_result or tool_description for the role tool, direct or document for others"
+                )
+                yield fault_at(document, ("policies", policy, "guards", guard, "origins"), what, instead)
 
 
 def _rule_faults(file: PolicyFile, rules: RuleVocabulary, document: Document) -> Iterator[Fault]:

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from extproc.policy.describe import pipeline_text, summary_text
 
 GOLDEN = Path(__file__).parent.parent / "golden/pipeline.txt"
@@ -66,3 +68,67 @@ policies: {one: {}, two: {}, three: {}, four: {}}
         "  note: tenant other has no keys: nobody can call as it\n"
         "  note: policy four holds for nobody"
     )
+
+
+def notes(policies, guards: str, *, more: str = "") -> list[str]:
+    loaded = policies.parse(f"version: 1\n{more}policies: {{a: {{guards: {{{guards}}}}}}}\n")
+    return [line.removeprefix("  note: ") for line in summary_text(loaded, policies.specs).split("\n")[1:]]
+
+
+@pytest.mark.parametrize(
+    ("setting", "note"),
+    [
+        ("roles: [user, tool]", "judges only text of user, tool"),
+        (
+            "roles: [assistant]",
+            "judges only text of assistant; prompts of users pass it",
+        ),
+        ("origins: [direct]", "judges only text that came in as direct"),
+        (
+            "roles: [tool], origins: [tool_result]",
+            "judges only text of tool that came in as tool_result; prompts of users pass it",
+        ),
+    ],
+)
+def test_a_summary_says_what_a_narrowed_guard_leaves_out(policies, setting, note):
+    assert notes(policies, f"injection: {{{setting}}}") == [f"policy a: injection {note}"]
+
+
+def test_a_guard_that_is_off_needs_no_second_note(policies):
+    assert len(notes(policies, "injection: {mode: off, roles: [assistant]}")) == 1
+
+
+def test_a_summary_says_what_passes_though_no_guard_can_read_it(policies):
+    assert notes(policies, "admission: {unscanned: [image, file]}") == [
+        "policy a: admission lets pass what no guard can read: image, file"
+    ]
+
+
+def test_an_operator_for_what_is_not_looked_for_is_named(policies):
+    guards = "pii: {entity_types: [EMAIL_ADDRESS], operators: {EMAIL_ADDRESS: hash, PHONE_NUMBER: redact}}"
+    assert notes(policies, guards) == [
+        "policy a: pii has operators for what it does not look for: PHONE_NUMBER"
+    ]
+    assert notes(policies, "pii: {operators: {PHONE_NUMBER: hash}}") == []
+
+
+def test_bodies_that_are_required_and_never_kept_are_named(policies):
+    loaded = policies.parse("version: 1\npolicies: {a: {bodies: {required: true}}}\n")
+    assert "bodies are required, and never kept: it has no effect" in summary_text(loaded, policies.specs)
+
+
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        ("", []),
+        ("models: {llama: {}}\n", []),
+        ("models: {llama: {price: {input: 1, output: 2}}}\n", []),
+        (
+            "models: {lama: {price: {input: 1, output: 2}}}\n",
+            ["llama has no price: its cost is not counted"],
+        ),
+        ("models: {'*': {price: {input: 1, output: 2}}}\n", []),
+    ],
+)
+def test_a_model_without_a_price_among_priced_ones_is_named(policies, models, said):
+    assert notes(policies, "schema: {models: [llama]}", more=models) == said
