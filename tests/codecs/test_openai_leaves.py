@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,7 @@ from extproc.codecs.openai_embeddings import CODEC as EMBEDDINGS
 from extproc.domain.errors import PeerError
 from extproc.domain.head import RequestHead, ResponseHead
 from extproc.domain.ports import Codec, CodecSession, RequestEdits, ResponseFrame
+from extproc.domain.segment import SegmentEdit
 
 PATHS = {
     CHAT.name: "/v1/chat/completions",
@@ -322,6 +324,36 @@ def test_every_leaf_and_key_of_a_request_is_judged_or_refused(
 ):
     seen = {where: judged_in_request(codec, changed) for where, changed in planted(request_, canary)}
     assert [where for where, texts in seen.items() if texts is not None and not says_canary(texts)] == []
+
+
+def edits_of(text: str, segment_index: int, canary: str) -> Iterator[SegmentEdit]:
+    for found in re.finditer(re.escape(canary), text):
+        yield SegmentEdit(
+            segment_index=segment_index, start=found.start(), end=found.end(), replacement="[X]"
+        )
+
+
+def goes_on(codec: Codec, request: dict[str, Any], canary: str) -> bool:
+    """Whether a canary goes upstream although every place at which guards saw it was redacted."""
+    session = session_of(codec)
+    try:
+        (message,) = session.read_request(json.dumps(request).encode(), eof=True)
+        if canary in {message.params.model, *message.params.sampling}:
+            return False
+        edits = [edit for one in message.segments for edit in edits_of(one.text, one.index, canary)]
+        written = session.write_request(0, RequestEdits(segments=tuple(edits), ask_usage=False))
+    except PeerError:
+        return False
+    return canary.encode() in written or not isinstance(json.loads(written), dict)
+
+
+@pytest.mark.parametrize("canary", CANARIES)
+@pytest.mark.parametrize(("codec", "request_"), REQUESTS)
+def test_what_was_found_in_a_request_does_not_go_on(
+    codec: Codec, request_: dict[str, Any], canary: str | int
+):
+    places_ = planted(request_, canary)
+    assert [where for where, changed in places_ if goes_on(codec, changed, str(canary))] == []
 
 
 @pytest.mark.parametrize(("codec", "answer", "streamed"), ANSWERS)
