@@ -46,7 +46,7 @@ _OUTPUT_PARAMETERS: Final = frozenset({"binary_data", "classification"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferRequest:
-    """A request as it was read."""
+    """A request as it was read. ``outputs`` are the names of those that are listed; None means all."""
 
     body: Body
     root: Object
@@ -89,7 +89,7 @@ def read_infer(body: Body, *, model: str, limits: Limits) -> InferRequest:
         root=root,
         tensors=tensors,
         inputs=reading.result(model),
-        outputs=_outputs(_listed(root, "outputs")) if "outputs" in root.members else None,
+        outputs=(_outputs(_listed(root, "outputs")) or None) if "outputs" in root.members else None,
     )
 
 
