@@ -1,7 +1,7 @@
 """What the codecs of Triton's gRPC port share: heads, trailers, and how a refusal looks.
 
-A refusal before the answer's head is a status and a message in headers alone, as every gRPC library turns it
-into its ordinary exception. Of the upstream's own metadata only a closed list goes on; its ``grpc-message``
+A refusal before the answer's head is a status and a message in headers alone: every gRPC library makes its
+ordinary exception of it. Of the upstream's own metadata only a closed list goes on; its ``grpc-message``
 is text like any other error, judged and reworded where it shows paths or stack traces.
 """
 
@@ -219,5 +219,5 @@ def wire_refusal(refusal: Refusal, request_id: str) -> WireRefusal:
 
 
 def grpc_status(status: int) -> int:
-    """gRPC's word for one of HTTP's statuses."""
+    """GRPC's word for one of HTTP's statuses."""
     return _STATUS_OF.get(status, _GRPC_UNKNOWN)

@@ -1,4 +1,4 @@
-"""The messages of KServe's gRPC service, as far as they are read: field numbers and how often each may stand.
+"""The messages of KServe's gRPC service as far as they are read: their fields and how often each may stand.
 
 Source: Triton's ``grpc_service.proto``. A field that is not here is refused where it comes.
 """
@@ -113,7 +113,7 @@ TENSOR: Final = _schema(
 CONTENTS_MESSAGE: Final = _schema(
     "a tensor's contents",
     {
-        **{tag: (_INTEGER, Rule.MANY) for tag in (1, 2, 3, 4, 5)},
+        **dict.fromkeys((1, 2, 3, 4, 5), (_INTEGER, Rule.MANY)),
         6: (WireType.FIXED32, Rule.MANY),
         7: (WireType.FIXED64, Rule.MANY),
         BYTES_CONTENTS: (_BYTES, Rule.MANY),

@@ -149,10 +149,8 @@ class _Reading:
         message = self._reader.within(wire.TENSOR, listed)
         name_field = message.one(wire.NAME)
         name = self._reader.text(name_field, "a tensor's name")
-        if name_field is None or TENSOR_NAME.fullmatch(name) is None:
-            raise _fault("has a name that no tensor has", listed)
-        if name in self._names:
-            raise _fault("has the name of another", listed)
+        if name_field is None or name in self._names or TENSOR_NAME.fullmatch(name) is None:
+            raise _fault("has a name that no tensor has, or that of another", listed)
         self._names.add(name)
         datatype = self._reader.text(message.one(wire.DATATYPE), "a tensor's datatype")
         if datatype != BYTES and datatype not in ITEM_BYTES:
@@ -162,15 +160,9 @@ class _Reading:
         shape = self._shape(message, listed)
         count = math.prod(shape)
         contents = message.one(wire.CONTENTS)
-        typed = None
-        if raw is not None and contents is not None:
-            raise _fault("has both typed and raw contents", listed)
-        if contents is not None:
-            typed = self._reader.within(wire.CONTENTS_MESSAGE, contents)
-            if any(tag != wire.CONTENTS_OF.get(datatype) for tag in typed.repeated):
-                raise _fault("has contents that are not of its datatype", listed)
-        elif raw is None and count:
-            raise _fault("has no contents", listed)
+        if (raw is None) == (contents is None) and (raw is not None or count):
+            raise _fault("must have either typed or raw contents", listed)
+        typed = None if contents is None else self._typed(contents, datatype)
         pieces: tuple[Piece, ...] = ()
         if datatype == BYTES:
             self._count_strings(count)
@@ -182,6 +174,12 @@ class _Reading:
         elif raw is not None and raw.end - raw.start != count * ITEM_BYTES[datatype]:
             raise _fault("has raw contents of another size than its shape says", listed)
         return Tensor(name, name_field, datatype, shape, count, listed, raw, contents, typed, pieces)
+
+    def _typed(self, contents: Field, datatype: str) -> Message:
+        typed = self._reader.within(wire.CONTENTS_MESSAGE, contents)
+        if any(tag != wire.CONTENTS_OF.get(datatype) for tag in typed.repeated):
+            raise _fault("has contents that are not of its datatype", contents)
+        return typed
 
     def _shape(self, message: Message, listed: Field) -> tuple[int, ...]:
         found = self._reader.numbers(message.many(wire.SHAPE), WireType.VARINT)

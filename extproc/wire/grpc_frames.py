@@ -2,8 +2,8 @@
 
 A message is five bytes, a flag and its length in network order, and then its payload. Source: gRPC over
 HTTP/2, ``PROTOCOL-HTTP2.md``. A flag without an encoding, a payload that is more or less than one
-compressed stream, and whatever exceeds the bound before or after decompression are refused. ``deflate`` means zlib's
-format (RFC 1950), ``gzip`` RFC 1952.
+compressed stream, and whatever exceeds the bounds before or after decompression are refused. ``deflate``
+means zlib's format (RFC 1950), ``gzip`` RFC 1952.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PREFIX_BYTES: Final = 5
 _PREFIX: Final = struct.Struct(">BI")
 _PLAIN, _COMPRESSED = 0, 1
+# What a compressed message may become whatever its own length is.
+_PLAIN_BYTES_MIN: Final = 4_096
 # What zlib is told of the format that it meets.
 _WINDOW_BITS: Final[Mapping[str, int]] = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
@@ -39,16 +41,20 @@ class FrameReader:
     Args:
         encoding: The lane's ``grpc-encoding``, one of ``ENCODINGS``.
         bytes_max: The bound of one message, before and after decompression.
+        ratio_max: Bytes that one compressed byte may make, beside what a short message has in advance.
         reason: The reason of every fault but one: where ``status`` is 400, what is too large is
             BODY_TOO_LARGE, 413.
         status: The status of every other fault.
     """
 
-    __slots__ = ("_buffer", "_bytes_max", "_encoding", "_need", "_reason", "_status")
+    __slots__ = ("_buffer", "_bytes_max", "_encoding", "_need", "_ratio_max", "_reason", "_status")
 
-    def __init__(self, *, encoding: str, bytes_max: int, reason: Reason, status: int) -> None:
+    def __init__(
+        self, *, encoding: str, bytes_max: int, ratio_max: int, reason: Reason, status: int
+    ) -> None:
         self._encoding = encoding
         self._bytes_max = bytes_max
+        self._ratio_max = ratio_max
         self._reason = reason
         self._status = status
         self._buffer = bytearray()
@@ -105,18 +111,19 @@ class FrameReader:
         if bits is None:
             raise self._fault("a message is compressed, and grpc-encoding does not say how")
         stream = zlib.decompressobj(bits)
+        bytes_max = min(self._bytes_max, _PLAIN_BYTES_MIN + len(payload) * self._ratio_max)
         try:
-            plain = stream.decompress(payload, self._bytes_max + 1)
+            plain = stream.decompress(payload, bytes_max + 1)
         except zlib.error:
             raise self._fault("a message cannot be decompressed") from None
-        if len(plain) > self._bytes_max:
+        if len(plain) > bytes_max:
             raise self._too_large()
         if not stream.eof or stream.unused_data or stream.unconsumed_tail:
             raise self._fault("a message is not exactly one compressed stream")
         return plain
 
     def _too_large(self) -> PeerError:
-        what = f"a message exceeds {self._bytes_max} bytes"
+        what = f"a message exceeds {self._bytes_max} bytes, or decodes to too many"
         if self._status == 400:  # noqa: PLR2004 - the client's own fault has a status of its own.
             return PeerError(Reason.BODY_TOO_LARGE, what, status=413)
         return self._fault(what)

@@ -171,23 +171,43 @@ class FieldReader:
                 self._count(at)
         return values
 
+    def loose(self, start: int, end: int) -> list[Field] | None:
+        """The LENGTH fields of what could be a message of any schema; None where it can be none."""
+        found: list[Field] = []
+        at = start
+        while at < end:
+            self._count(at)
+            try:
+                one = self._value(at, end)
+            except PeerError:
+                return None
+            at = one.end
+            if one.wire_type is WireType.LENGTH:
+                found.append(one)
+        return found
+
     def fault(self, what: str, fault: str, at: int) -> PeerError:
         """What is wrong, and at which byte."""
         return PeerError(Reason.BODY_INVALID, f"{what} {fault}; at byte {at}")
 
     def _field(self, schema: Schema, at: int, end: int) -> Field:
         self._count(at)
-        tag, value_at = self._varint(at, end)
-        number, kind = tag >> 3, _WIRE_TYPES.get(tag & 7)
-        if kind is None or number == 0 or tag >= _TAG_MAX:
-            raise self.fault(schema.name, "has a tag that no field has", at)
-        known = schema.fields.get(number)
+        found = self._value(at, end)
+        known = schema.fields.get(found.tag)
         if known is None:
             raise self.fault(schema.name, "has an unknown field", at)
         wire_type, rule = known
-        packed = kind is WireType.LENGTH and rule is Rule.MANY
-        if kind is not wire_type and not packed:
+        packed = found.wire_type is WireType.LENGTH and rule is Rule.MANY
+        if found.wire_type is not wire_type and not packed:
             raise self.fault(schema.name, "has a field of another type", at)
+        return found
+
+    def _value(self, at: int, end: int) -> Field:
+        """The field that begins here, whatever it is."""
+        tag, value_at = self._varint(at, end)
+        number, kind = tag >> 3, _WIRE_TYPES.get(tag & 7)
+        if kind is None or number == 0 or tag >= _TAG_MAX:
+            raise self.fault("the message", "has a tag that no field has", at)
         value = 0
         start = value_at
         if kind is WireType.VARINT:
@@ -198,7 +218,7 @@ class FieldReader:
         else:
             after = value_at + _FIXED_BYTES[kind]
         if after > end:
-            raise self.fault(schema.name, "has a field beyond its end", at)
+            raise self.fault("the message", "has a field beyond its end", at)
         return Field(number, kind, at, value_at, start, after, value)
 
     def _varint(self, at: int, end: int) -> tuple[int, int]:
@@ -218,6 +238,32 @@ class FieldReader:
         self._fields_left -= 1
         if self._fields_left < 0:
             raise PeerError(Reason.BODY_TOO_COMPLEX, f"the message has too many fields; at byte {at}")
+
+
+def texts_of(document: bytes, *, limits: Limits = LIMITS) -> list[str]:
+    """Everything in a message of any schema that could be text, for whoever only looks at it.
+
+    A LENGTH field may be a string or a submessage, which its bytes alone do not tell: each is given as the
+    text that it would be, and looked into if it could be a message.
+
+    Raises:
+        PeerError: BODY_INVALID or BODY_TOO_COMPLEX, status 400: it is no message, or too large a one.
+    """
+    texts: list[str] = []
+    pending = [(0, len(document), 0)]
+    reader = FieldReader(document, limits=limits)
+    while pending:
+        start, end, depth = pending.pop()
+        if depth > limits.json_depth_max:
+            raise PeerError(Reason.BODY_TOO_COMPLEX, "the message has too many levels")
+        found = reader.loose(start, end)
+        if found is None and depth == 0:
+            raise PeerError(Reason.BODY_INVALID, "it is no protobuf message")
+        for one in found or ():
+            text = document[one.start : one.end].decode("utf-8", "replace")
+            texts.append(text)
+            pending.append((one.start, one.end, depth + 1))
+    return texts
 
 
 class Located(NamedTuple):

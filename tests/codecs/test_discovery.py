@@ -10,6 +10,9 @@ READY = RequestHead(method="GET", path="/v2/health/ready")
 def test_every_module_that_is_no_part_is_a_codec():
     assert [codec.name for codec in discover()] == [
         "anthropic_messages",
+        "kserve_grpc",
+        "kserve_grpc_read_only",
+        "kserve_infer",
         "openai_chat",
         "openai_completions",
         "openai_embeddings",

@@ -19,6 +19,8 @@ LAYOUT = {
     "sync_vllm": ("sync_vllm", "sync_vllm"),
     "sync_trtllm": ("sync_trtllm", "sync_vllm"),
     "sync_llmapi": ("sync_llmapi", "sync_vllm"),
+    # One that streams as tensorrtllm does, with an empty final response.
+    "late_final": ("late_final", "late_final"),
     # Text to eight numbers.
     "embedder": ("embedder", "embedder"),
 }
