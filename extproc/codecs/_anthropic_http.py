@@ -40,8 +40,9 @@ _ERROR_MEMBERS: Final = frozenset({"type", _MESSAGE})
 _OPENAI_MEMBERS: Final = _ERROR_MEMBERS | {"param", "code"}
 # Keys of errors that say nothing by themselves.
 ERROR_KEYS: Final = _ROOT_MEMBERS | _ERROR_MEMBERS
-# The only version that there is (https://docs.anthropic.com/en/api/versioning, besides one of 2023-01-01).
-_VERSION: Final = "2023-06-01"
+# Versions of the API whose requests and answers are those that are read here. The later one takes less: no
+# sampling, no citations from the user. Any other may mean something else by the same bytes.
+_VERSIONS: Final = ("2023-06-01", "2026-10-21")
 _VERSION_HEADER: Final = "anthropic-version"
 _BETA_HEADER: Final = "anthropic-beta"
 _SOUND_TYPE: Final = re.compile(r"application/json(?: ?; ?charset=\"?utf-8\"?)?", re.IGNORECASE)
@@ -58,8 +59,8 @@ def check_request_head(head: RequestHead) -> None:
     if kinds and (len(kinds) > 1 or _SOUND_TYPE.fullmatch(kinds[0]) is None):
         what = "content-type must be application/json in UTF-8"
         raise PeerError(Reason.HEADER_INVALID, what, status=415)
-    if head.headers.get(_VERSION_HEADER, (_VERSION,)) != (_VERSION,):
-        raise PeerError(Reason.HEADER_INVALID, f"{_VERSION_HEADER} must be {_VERSION}")
+    if _VERSION_HEADER in head.headers and head.header(_VERSION_HEADER) not in _VERSIONS:
+        raise PeerError(Reason.HEADER_INVALID, f"{_VERSION_HEADER} must be {' or '.join(_VERSIONS)}")
 
 
 def request_head_edits() -> HeaderEdits:

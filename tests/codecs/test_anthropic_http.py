@@ -70,6 +70,7 @@ def test_a_body_of_another_kind_is_refused(kind):
         {"content_type": "Application/JSON; charset=UTF-8"},
         {"content_type": 'application/json;charset="utf-8"'},
         {"anthropic_version": "2023-06-01", "anthropic_beta": "context-1m-2025-08-07"},
+        {"anthropic_version": "2026-10-21"},
     ],
 )
 def test_what_clients_send_passes(headers):
@@ -77,8 +78,8 @@ def test_what_clients_send_passes(headers):
 
 
 @pytest.mark.parametrize("version", ["2023-01-01", "", "latest", ("2023-06-01", "2023-06-01")])
-def test_there_is_one_version(version):
-    with pytest.raises(PeerError, match="anthropic-version must be 2023-06-01") as caught:
+def test_other_versions_are_refused(version):
+    with pytest.raises(PeerError, match="anthropic-version must be 2023-06-01 or 2026-10-21") as caught:
         check_request_head(head(anthropic_version=version))
     assert (caught.value.reason, caught.value.status) == (Reason.HEADER_INVALID, 400)
 
