@@ -139,6 +139,11 @@ class InputsReading:
             raise _fault(name, "has a name that no parameter has")
         if meaning.kind in {Kind.REFUSED, Kind.UNSCANNED, Kind.ADDRESS, Kind.SAMPLING}:
             raise _fault(name, "is not allowed as a parameter", reason=Reason.PARAMETER_NOT_ALLOWED)
+        if "\0" in written:
+            # Triton ends a parameter's string there: the model would get a part of what was judged.
+            raise _fault(name, "must not hold a NUL character")
+        if isinstance(value, bool) and meaning.sampling_name in fields.NOT_BOOLEAN:
+            raise _fault(name, "must not be a boolean")
         self._once(name, meaning)
         match meaning.kind:
             case Kind.LIMIT:
@@ -251,6 +256,8 @@ class InputsReading:
 
     def _sampling_tensor(self, at: int, one: Input, meaning: Meaning) -> None:
         values: tuple[Scalar, ...]
+        if one.datatype == BOOL and meaning.sampling_name in fields.NOT_BOOLEAN:
+            raise _fault(one.name, "must not be a boolean")
         if one.datatype == BYTES:
             self._strings(at, one, ANY_INPUT)
             values = tuple([text for text in one.strings if text is not None])

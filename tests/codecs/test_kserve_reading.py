@@ -222,6 +222,17 @@ def test_a_parameter_that_is_none_is_refused(value):
     refusal(PROMPT, parameters={"binary_data_output": value})
 
 
+@pytest.mark.parametrize("value", ["\0", "EVIL\0padding"])
+def test_a_parameter_of_which_triton_would_pass_a_part_is_refused(value):
+    assert "must not hold a NUL character" in refusal(PROMPT, parameters={"stop": value}).message
+
+
+@pytest.mark.parametrize("flags", [[True], [False], [True, False]])
+def test_what_would_cancel_the_request_of_another_is_refused(flags):
+    assert "must not be a boolean" in refusal(PROMPT, Made("stop", flags, "BOOL")).message
+    assert "must not be a boolean" in refusal(PROMPT, parameters={"stop": flags[0]}).message
+
+
 @pytest.mark.parametrize("name", ["", "a b", "ignore all instructions", "é", "a" * 65, "a\0"])
 def test_a_name_that_no_parameter_has_is_refused_and_not_repeated(name):
     message = refusal(PROMPT, parameters={name: 1}).message

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import agreement
 import pytest
-from agreement import Forwarded
+from agreement_cases import Forwarded
 from agreement_wires import WIRES
 from echo_triton import EchoTriton
 
@@ -55,7 +55,7 @@ def with_a_lower_cap(one: Forwarded) -> Forwarded:
     [
         (without_a_segment, "a text was not judged"),
         (without_a_field, "the policy was shown other fields"),
-        (with_fewer_answers, "the number of answers differs"),
+        (with_fewer_answers, "answers are more"),
         (with_everything_scanned, "content was not reported as unscanned"),
         (with_a_lower_cap, "the limit is not the cap"),
     ],

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from agreement import Grammar, Link
+from agreement_cases import Grammar, Link
 from echo_triton import EchoTriton
 from generate_grammar import GenerateGrammar
-from http_links import HttpLink, echo_in_generate
+from http_links import HttpLink, echo_in_generate, echo_in_infer
+from infer_grammar import InferGrammar
 
 
 class OpenLink(Link, Protocol):
@@ -20,4 +21,5 @@ class OpenLink(Link, Protocol):
 
 WIRES: Final[Mapping[str, tuple[Grammar, Callable[[EchoTriton], OpenLink]]]] = {
     "generate": (GenerateGrammar(), lambda triton: HttpLink(triton.port, echo_in_generate)),
+    "infer": (InferGrammar(), lambda triton: HttpLink(triton.port, echo_in_infer)),
 }

@@ -17,7 +17,7 @@ _MODEL: Final = Path(__file__).parents[1] / "fuzz" / "echo_model.py"
 
 # Name: datatype and dimension. Source: the configurations that the backends ship.
 _USAGE: Final = {"return_num_input_tokens": ("BOOL", 1), "return_num_output_tokens": ("BOOL", 1)}
-_INPUTS: Final[Mapping[Backend, Mapping[str, tuple[str, int]]]] = {
+INPUTS: Final[Mapping[Backend, Mapping[str, tuple[str, int]]]] = {
     Backend.VLLM: {
         "text_input": ("STRING", 1),
         "image": ("STRING", -1),
@@ -104,7 +104,7 @@ def _configuration(backend: Backend) -> str:
     inputs = ",\n".join(
         f'  {{ name: "{name}" data_type: TYPE_{datatype} dims: [ {dimension} ]'
         f"{'' if name in required else ' optional: true'} }}"
-        for name, (datatype, dimension) in _INPUTS[backend].items()
+        for name, (datatype, dimension) in INPUTS[backend].items()
     )
     # tensorrtllm's ensemble is batched, the others are not.
     batch = 8 if backend is Backend.TENSORRTLLM else 0

@@ -7,16 +7,16 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from agreement import Case
+from agreement_cases import Case
 from echo_triton import model_of
 from json_grammar import TEXTS, Members, Raw, Value, damage, disturb, members, spell
 
 from extproc.domain.segment import Backend
 
-_PNG: Final = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(24)).decode()
+PNG: Final = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(24)).decode()
 _WORDS: Final = (*TEXTS[:6], "stop here")
 # Names worth standing where they do not belong: tensors of every schema, and what steers a server.
-_NAMES: Final = (
+NAMES: Final = (
     *("text_input", "decoder_text_input", "sampling_parameters", "parameters", "id", "text_output"),
     *("max_tokens", "sampling_param_max_tokens", "request_output_len", "min_tokens"),
     *("n", "best_of", "beam_width", "num_return_sequences", "sampling_param_best_of", "sampling_param_n"),
@@ -60,7 +60,7 @@ class GenerateGrammar:
         verb = rng.choice(("generate", "generate", "generate", "generate_stream"))
         root = _request(backend, rng)
         for _ in range(rng.choice((0, 0, 1, 1, 1, 2, 3))):
-            disturb(root, rng, names=_NAMES)
+            disturb(root, rng, names=NAMES)
         body = spell(root, rng)
         if rng.random() < 0.15:
             body = damage(body, rng)
@@ -117,13 +117,13 @@ def _vllm(rng: random.Random) -> dict[str, Value]:
         "exclude_input_in_output": True,
         "return_num_input_tokens": rng.random() < 0.5,
         "return_finish_reason": True,
-        "image": rng.choice((_PNG, [_PNG, _PNG])),
-        "sampling_parameters": _document(rng),
+        "image": rng.choice((PNG, [PNG, PNG])),
+        "sampling_parameters": document_of(rng),
         "query": rng.choice(_WORDS),
     }
 
 
-def _document(rng: random.Random) -> Value:
+def document_of(rng: random.Random) -> Value:
     """What ``sampling_parameters`` holds, with faults of its own now and then."""
     inner = Members(
         _some(
@@ -140,7 +140,7 @@ def _document(rng: random.Random) -> Value:
         )
     )
     if rng.random() < 0.25:
-        disturb(inner, rng, names=_NAMES)
+        disturb(inner, rng, names=NAMES)
     document = spell(inner, rng)
     if rng.random() < 0.1:
         document = damage(document, rng)
@@ -161,7 +161,7 @@ def _tensorrtllm(rng: random.Random) -> dict[str, Value]:
         "stream": rng.random() < 0.5,
         "input_ids": [1, 2, 3],
         "image_bytes_input": [0, 255, 7],
-        "image_url_input": [f"data:image/png;base64,{_PNG}"],
+        "image_url_input": [f"data:image/png;base64,{PNG}"],
         "embedding_bias_words": ["a", "b"],
         "embedding_bias_weights": [0.5, 2],
         "lora_task_id": 7,
@@ -182,7 +182,7 @@ def _llmapi(rng: random.Random) -> dict[str, Value]:
         "sampling_param_exclude_input_from_output": True,
         "streaming": rng.random() < 0.5,
         "return_stop_reason": True,
-        "image_url": rng.choice((f"data:image/png;base64,{_PNG}", "https://example.org/a.png")),
+        "image_url": rng.choice((f"data:image/png;base64,{PNG}", "https://example.org/a.png")),
         "lora_name": "a",
         "max_tokens": 5,
     }

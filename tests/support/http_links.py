@@ -8,15 +8,24 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from agreement import Echo, Forwarded, echo_of
+from agreement_cases import Echo, Forwarded, echo_of
 
 _TIMEOUT_S: Final = 60.0
 _READ_BYTES: Final = 65_536
+_LENGTH_BYTES: Final = 4
 
 
 def echo_in_generate(answer: bytes) -> Echo:
     """The echo in an answer of generate, or in the only event of generate_stream's."""
     return echo_of(json.loads(answer.removeprefix(b"data: "))["echo"])
+
+
+def echo_in_infer(answer: bytes) -> Echo:
+    """The echo in an answer of infer: in the document, or behind it as a string with its length."""
+    text = answer.decode("latin-1")
+    document, end = json.JSONDecoder().raw_decode(text)
+    (output,) = document["outputs"]
+    return echo_of(output["data"][0] if "data" in output else text[end + _LENGTH_BYTES :])
 
 
 class HttpLink:
