@@ -26,9 +26,6 @@ _ASKED: Final = b'{"include_usage":true}'
 def write_request(request: OpenAIRequest, edits: RequestEdits, *, limits: Limits) -> tuple[bytes, bool]:
     """The body to forward, and whether token counts must be hidden from the client again.
 
-    A wire that knows no limit of output tokens has no cap in ``edits``, and none that streams no wish for
-    counts.
-
     Raises:
         PeerError: an edit of a key makes it another one's twin.
     """

@@ -6,7 +6,7 @@ The request: ``_openai_embedding_request``; the answer: ``_openai_vectors``; err
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _openai_http as oai
@@ -20,7 +20,7 @@ from extproc.domain.segment import Operation
 if TYPE_CHECKING:
     from extproc.codecs._openai_request import OpenAIRequest
     from extproc.domain.head import RequestHead
-    from extproc.domain.ports import Codec, CodecSession, WireRefusal
+    from extproc.domain.ports import Codec, CodecSession, RequestEdits, WireRefusal
     from extproc.domain.verdict import Refusal
 
 _PATH: Final = "/v1/embeddings"
@@ -39,6 +39,10 @@ class EmbeddingSession(OpenAISession):
         """What a body says."""
         request, self._dimensions_count = read_embedding(body, limits=self.limits)
         return request
+
+    def write_body(self, edits: RequestEdits) -> bytes:
+        """The body with text replaced: there is no limit to cap, and counts come by themselves."""
+        return super().write_body(replace(edits, cap_output_tokens=None, ask_usage=False))
 
     def answer_reader(self, *, status: int, streamed: bool) -> VectorReader:
         """What reads the answer."""
