@@ -89,10 +89,10 @@ def test_a_redacted_exchange(shared_gateway: Gateway, stand_in: StandIn, path: s
         "policy_digest": record["policy_digest"],
         "input_tokens": record["input_tokens"],
         "output_tokens": record["output_tokens"],
-    }
         "route": "",
         "cost_usd": None,
         "unscanned": "",
+    }
     after = metric(shared_gateway, "headgate_findings_total", entity_type="AWS_ACCESS_KEY", lane="response")
     assert after - before == 1
     labels = {"action": "redact", "reason": "redacted", "guard": "secrets"}
@@ -270,6 +270,36 @@ def test_an_exchange_is_a_trace_that_goes_on_from_the_caller_s(
         assert span.start_time_unix_nano <= span.end_time_unix_nano <= exchange.end_time_unix_nano
 
 
+PRICED = """
+routes: {generate: {}}
+models: {vllm_stand_in: {price: {input: 1.5, output: 20}}}
+"""
+
+
+def test_route_and_cost_are_in_every_place(
+    make_gateway: MakeGateway, stand_in: StandIn, collector: Collector
+):
+    def exchanges() -> list[Span]:
+        return [span for span in collector.spans() if span.name == "text_completion vllm_stand_in"]
+
+    policy = POLICY.format(guards="budget: {mode: off}") + PRICED
+    gateway = make_gateway(policy=policy, tenants=("acme",), variables=collector.variables)
+    seen = ask(gateway, plant(stand_in).prompt)
+    record = gateway.verdict(seen.request_id)
+    # A price alone is reason enough to ask for counts.
+    assert (record["usage_reported"], record["tokens_reserved"]) == (True, None)
+    cost_usd = round((1.5 * record["input_tokens"] + 20 * record["output_tokens"]) / 1_000_000, 12)
+    assert cost_usd > 0
+    assert (record["route"], record["cost_usd"]) == ("generate", cost_usd)
+    decision = logged(gateway, seen)
+    assert (decision["route"], decision["cost_usd"]) == ("generate", cost_usd)
+    labels = {"tenant": "acme", "gen_ai_request_model": "vllm_stand_in"}
+    assert metric(gateway, "headgate_cost_usd_total", **labels) == cost_usd
+    (span,) = eventually(exchanges)
+    attributes = attributes_of(span)
+    assert (attributes["headgate.route"], attributes["headgate.cost_usd"]) == ("generate", cost_usd)
+
+
 # --- no text anywhere ------------------------------------------------------------------------
 
 
@@ -333,36 +363,6 @@ def test_a_canary_comes_out_nowhere(
         "redis": held_by(books),
     }
     assert all(len(text) > 100 for text in (shown["metrics"], shown["traces"], shown["redis"]))
-PRICED = """
-routes: {generate: {}}
-models: {vllm_stand_in: {price: {input: 1.5, output: 20}}}
-"""
-
-
-def test_route_and_cost_are_in_every_place(
-    make_gateway: MakeGateway, stand_in: StandIn, collector: Collector
-):
-    def exchanges() -> list[Span]:
-        return [span for span in collector.spans() if span.name == "text_completion vllm_stand_in"]
-
-    policy = POLICY.format(guards="budget: {mode: off}") + PRICED
-    gateway = make_gateway(policy=policy, tenants=("acme",), variables=collector.variables)
-    seen = ask(gateway, plant(stand_in).prompt)
-    record = gateway.verdict(seen.request_id)
-    # A price alone is reason enough to ask for counts.
-    assert (record["usage_reported"], record["tokens_reserved"]) == (True, None)
-    cost_usd = round((1.5 * record["input_tokens"] + 20 * record["output_tokens"]) / 1_000_000, 12)
-    assert cost_usd > 0
-    assert (record["route"], record["cost_usd"]) == ("generate", cost_usd)
-    decision = logged(gateway, seen)
-    assert (decision["route"], decision["cost_usd"]) == ("generate", cost_usd)
-    labels = {"tenant": "acme", "gen_ai_request_model": "vllm_stand_in"}
-    assert metric(gateway, "headgate_cost_usd_total", **labels) == cost_usd
-    (span,) = eventually(exchanges)
-    attributes = attributes_of(span)
-    assert (attributes["headgate.route"], attributes["headgate.cost_usd"]) == ("generate", cost_usd)
-
-
     logs = {"verdicts.jsonl", "envoy-access.jsonl", "envoy.log", gateway.headgate.log_path.name}
     assert logs <= set(shown)
     assert text_of(seen_stream_of(gateway, in_answer)) == in_answer.redacted
