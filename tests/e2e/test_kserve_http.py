@@ -215,6 +215,16 @@ def body_of(
     return body, {} if length is None else {"inference-header-content-length": str(length)}
 
 
+EMPTY_LIST = (
+    b'{"inputs":[{"name":"text_input","datatype":"BYTES","shape":[1],"data":["What is a fox?"]}],'
+    b'"outputs":[],"parameters":{"max_tokens":5}}'
+)
+NESTED = (
+    b'{ "inputs" : [{"name":"text_input","datatype":"BYTES","shape":[2,1],"data":[["\\u00e4"],["b"]]} ,'
+    b' {"name":"max_tokens","datatype":"INT32","shape":[2,1],"data":[[3],[3]]}] }'
+)
+
+
 def asked(*, binary: bool) -> dict[str, tuple[str, tuple[bytes, dict[str, str]]]]:
     """Requests that no guard changes: their limits are within the policy's."""
     prompt = tensor("text_input", [TEXT], binary=binary)
@@ -244,6 +254,8 @@ def asked(*, binary: bool) -> dict[str, tuple[str, tuple[bytes, dict[str, str]]]
             "embedder",
             body_of([tensor("text", ["one", "two"], binary=binary)], outputs("embedding", binary=binary)),
         ),
+        "an empty list of outputs": ("sync_vllm", (EMPTY_LIST, {})),
+        "nested data": ("sync_trtllm", (NESTED, {})),
         "unknown model": ("nowhere", body_of([prompt], max_tokens=5)),
         "a model that streams": ("vllm_stand_in", body_of([prompt], max_tokens=5)),
     }

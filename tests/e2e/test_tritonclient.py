@@ -88,7 +88,6 @@ REFUSED: dict[str, tuple[Callable[[triton.InferenceServerClient, dict[str, str]]
         "404",
         UNKNOWN_MODEL,
     ),
-    "infer": (infer, "403", NOT_EXPOSED),
     "statistics": (
         lambda client, headers: client.get_inference_statistics(MODEL, headers=headers),
         "403",
