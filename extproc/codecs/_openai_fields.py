@@ -58,6 +58,14 @@ REFUSED: Final = frozenset(
         "web_search_options",
     }
 )
+# Sampling parameters that clients send as null for nothing said. Any other name with null is text.
+SAMPLING: Final = frozenset(
+    {
+        *("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "seed"),
+        *("repetition_penalty", "length_penalty", "min_tokens", "ignore_eos", "stop", "stop_token_ids"),
+        *("skip_special_tokens", "spaces_between_special_tokens", "include_stop_str_in_output"),
+    }
+)
 # Names that a fault may repeat, whatever the wire.
 NAMED: Final = REFUSED | MULTIPLIERS | OFF_BY_DEFAULT
 MEDIA_PREFIXES: Final = ("audio", "file", "image", "input_", "mm_", "multi_modal", "video")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from extproc.codecs import _openai_fields as names
 from extproc.codecs._openai_fields import Fields, is_off
-from extproc.codecs._openai_segments import Collector, Piece, Speaker, words_of
+from extproc.codecs._openai_segments import Collector, Piece, Speaker, key_of, words_of
 from extproc.domain.errors import PeerError
 from extproc.domain.segment import Origin, Params, Role, Segment, Unscanned
 from extproc.domain.verdict import Reason
@@ -128,7 +128,10 @@ class Reading(ABC):
         if read is not None:
             if member.name in self.required or not self.fields.absent(member.value):
                 read(member)
-        elif not self.fields.says_nothing(member):
+        elif self.fields.says_nothing(member):
+            if member.name not in names.NAMED | names.SAMPLING | self.foreign:
+                self.found.words([key_of(member.name, member.start)], "parameters.*", CALLER)
+        else:
             if member.name in self.foreign:
                 raise self.fields.fault(
                     member, "is not allowed on this path", reason=Reason.PARAMETER_NOT_ALLOWED

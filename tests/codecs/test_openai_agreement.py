@@ -87,7 +87,7 @@ MUTATIONS = [inserted, cut, doubled, with_member, with_member, escaped, replaced
 
 def mutated(body: bytes, chance: random.Random) -> bytes:
     for _ in range(chance.randint(1, 3)):
-        body = chance.choice(MUTATIONS)(body, chance.randrange(len(body)), chance)
+        body = chance.choice(MUTATIONS)(body, chance.randrange(len(body) + 1), chance)
     return body
 
 
@@ -112,7 +112,7 @@ def judged(message: RequestMessage) -> set[str]:
 
 def is_media(text: str) -> bool:
     # Of JSON within a string the escapes were read.
-    return text.startswith("data:") or text == WAV or "\\" in text
+    return text.startswith("data:") or text.startswith(WAV[:16]) or "\\" in text
 
 
 def unlike(codec: Codec, body: bytes, keys: frozenset[str]) -> str | None:
@@ -135,7 +135,7 @@ def unlike(codec: Codec, body: bytes, keys: frozenset[str]) -> str | None:
         for is_key, text in strings(document)
         if text and text not in seen | (keys if is_key else CLOSED) and not is_media(text)
     ]
-    return f"{len(unseen)} texts that nobody judged" if unseen else None
+    return f"nobody judged {unseen}" if unseen else None
 
 
 @pytest.mark.parametrize(("codec", "request_"), REQUESTS)

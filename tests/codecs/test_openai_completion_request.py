@@ -182,3 +182,8 @@ def test_what_is_not_of_the_schema_is_refused(members):
 )
 def test_an_answer_in_json_is_known_beforehand(members, expected):
     assert read(**members).json_answer is expected
+
+
+def test_a_name_that_says_nothing_is_text_unless_it_is_known():
+    request = read(top_k=None, messages=None, chat_template=None, a_secret_name=None)
+    assert segments(request) == [("prompt", "hi"), ("parameters.*", "a_secret_name")]
