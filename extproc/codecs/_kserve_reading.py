@@ -32,72 +32,21 @@ from extproc.codecs._kserve_inputs import (
     Site,
     TensorSite,
 )
+from extproc.codecs._kserve_names import content_of, fault, is_sampling
 from extproc.codecs._kserve_tensors import BOOL, BYTES, INTEGERS
 from extproc.codecs._media import is_data_address, is_encoded_kind
 from extproc.codecs._sampling_document import SamplingDocument, read_sampling
 from extproc.codecs._triton_fields import Kind, Meaning
-from extproc.domain.errors import PeerError
 from extproc.domain.segment import Origin, ParamPlace, Params, Role, Segment, Unscanned
 from extproc.domain.verdict import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from extproc.domain.limits import Limits
 
 _PARAMETER_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{0,128}")
 # Ids that say nothing, and are not worth a question to the classifier.
 _MADE_ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9]{0,9}")
-# Sampling tensors of the backends: with any other name a tensor is content, not a setting.
-_SAMPLING_TENSORS: Final = frozenset(
-    {
-        *("temperature", "top_k", "top_p", "min_p", "top_p_min", "top_p_decay", "top_p_reset_ids"),
-        *("len_penalty", "length_penalty", "repetition_penalty", "presence_penalty", "frequency_penalty"),
-        *("min_length", "min_tokens", "random_seed", "seed", "early_stopping", "ignore_eos", "end_id"),
-        *(
-            "pad_id",
-            "beam_search_diversity_rate",
-            "no_repeat_ngram_size",
-            "stop",
-            "stop_words",
-            "bad_words",
-        ),
-        *("stop_words_list", "bad_words_list", "embedding_bias", "embedding_bias_words", "echo"),
-        *("embedding_bias_weights", "skip_special_tokens", "spaces_between_special_tokens"),
-        *(
-            "stop_token_ids",
-            "use_draft_logits",
-            "lookahead_config",
-            "detokenize",
-            "include_stop_str_in_output",
-        ),
-    }
-)
-_SAMPLING_PREFIXES: Final = (
-    fields.SAMPLING_PARAM,
-    *(
-        "guided_",
-        "kv_cache_",
-        "logit",
-        "lora_",
-        "num_draft_",
-        "prompt_vocab",
-        "retention_",
-        "return_",
-        "runtime_",
-    ),
-)
-# Content by the beginning of its name, where it is numbers.
-_CONTENT: Final[Mapping[str, Unscanned]] = MappingProxyType(
-    {
-        "audio": Unscanned.AUDIO,
-        "image": Unscanned.IMAGE,
-        "multi_modal": Unscanned.IMAGE,
-        "pixel_values": Unscanned.IMAGE,
-        "video": Unscanned.VIDEO,
-    }
-)
 # Different values of one sampling tensor, one for each prompt.
 _SAMPLING_VALUES_MAX: Final = 64
 
@@ -128,7 +77,7 @@ class InputsReading:
     def request_id(self, text: str) -> None:
         """What the client calls its request: the model is told, and Triton may repeat it."""
         if _REQUEST_ID.fullmatch(text) is None:
-            raise _fault("id", "must be a string of at most 128 letters, digits or ._:-")
+            raise fault("id", "must be a string of at most 128 letters, digits or ._:-")
         if _MADE_ID.fullmatch(text) is None:
             self._add(text, "id", IdSite())
 
@@ -136,14 +85,14 @@ class InputsReading:
         """A request parameter; ``written`` is its value as text."""
         meaning = fields.meaning_of(name)
         if _PARAMETER_NAME.fullmatch(name) is None:
-            raise _fault(name, "has a name that no parameter has")
+            raise fault(name, "has a name that no parameter has")
         if meaning.kind in {Kind.REFUSED, Kind.UNSCANNED, Kind.ADDRESS, Kind.SAMPLING}:
-            raise _fault(name, "is not allowed as a parameter", reason=Reason.PARAMETER_NOT_ALLOWED)
+            raise fault(name, "is not allowed as a parameter", reason=Reason.PARAMETER_NOT_ALLOWED)
         if "\0" in written:
             # Triton ends a parameter's string there: the model would get a part of what was judged.
-            raise _fault(name, "must not hold a NUL character")
+            raise fault(name, "must not hold a NUL character")
         if isinstance(value, bool) and meaning.sampling_name in fields.NOT_BOOLEAN:
-            raise _fault(name, "must not be a boolean")
+            raise fault(name, "must not be a boolean")
         self._once(name, meaning)
         match meaning.kind:
             case Kind.LIMIT:
@@ -163,7 +112,7 @@ class InputsReading:
         at = len(self._shapes)
         self._shapes.append(one.shape)
         if one.name in self._tensors:
-            raise _fault(one.name, "stands twice")
+            raise fault(one.name, "stands twice")
         self._tensors[one.name] = at
         meaning = fields.meaning_of(one.name)
         match meaning.kind:
@@ -179,7 +128,7 @@ class InputsReading:
                 self._content(at, one, meaning)
             case Kind.REFUSED:
                 self._refused(one)
-            case Kind.PARAMETER if _is_sampling(one.name):
+            case Kind.PARAMETER if is_sampling(one.name):
                 self._once(one.name, meaning)
                 self._sampling_tensor(at, one, meaning)
             case _:
@@ -226,14 +175,14 @@ class InputsReading:
     def _strings(self, at: int, one: Input, place: str) -> None:
         for element, text in enumerate(one.strings):
             if text is None:
-                raise _fault(one.name, "has a string that is no UTF-8")
+                raise fault(one.name, "has a string that is no UTF-8")
             self._add(text, place, TensorSite(at, element))
 
     def _single(self, one: Input) -> str:
         self._need(one, BYTES)
         text = one.strings[0] if len(one.strings) == 1 else None
         if text is None:
-            raise _fault(one.name, "must be one string in UTF-8")
+            raise fault(one.name, "must be one string in UTF-8")
         return text
 
     def _control(self, one: Input, meaning: Meaning) -> None:
@@ -241,7 +190,7 @@ class InputsReading:
         if meaning.kind in {Kind.FLAG, Kind.FLAG_OFF}:
             self._need(one, BOOL)
         elif one.datatype not in INTEGERS:
-            raise _fault(one.name, "must be a tensor of integers")
+            raise fault(one.name, "must be a tensor of integers")
         values = self._few(one)
         match meaning.kind:
             case Kind.LIMIT:
@@ -257,7 +206,7 @@ class InputsReading:
     def _sampling_tensor(self, at: int, one: Input, meaning: Meaning) -> None:
         values: tuple[Scalar, ...]
         if one.datatype == BOOL and meaning.sampling_name in fields.NOT_BOOLEAN:
-            raise _fault(one.name, "must not be a boolean")
+            raise fault(one.name, "must not be a boolean")
         if one.datatype == BYTES:
             self._strings(at, one, ANY_INPUT)
             values = tuple([text for text in one.strings if text is not None])
@@ -277,7 +226,7 @@ class InputsReading:
             self._choices *= max(one.shape[0], 1)
         if one.datatype != BYTES:
             if meaning.kind is Kind.ADDRESS:
-                raise _fault(one.name, f"must be a {BYTES} tensor")
+                raise fault(one.name, f"must be a {BYTES} tensor")
             return
         if kind in {Unscanned.TOKEN_IDS, Unscanned.TENSOR}:
             # Strings where numbers belong are read like any other.
@@ -285,20 +234,20 @@ class InputsReading:
             return
         for text in one.strings:
             if text is None or not _is_upload(text, meaning, kind):
-                raise _fault(
+                raise fault(
                     one.name, f"must hold base64 of {kind} files", reason=Reason.PARAMETER_NOT_ALLOWED
                 )
 
     def _refused(self, one: Input) -> None:
         """A name that no backend may be given, unless it is content by its beginning and of numbers."""
-        kind = next((kind for start, kind in _CONTENT.items() if one.name.startswith(start)), None)
+        kind = content_of(one.name)
         if kind is None or one.datatype == BYTES:
-            raise _fault(one.name, "is not allowed", reason=Reason.PARAMETER_NOT_ALLOWED)
+            raise fault(one.name, "is not allowed", reason=Reason.PARAMETER_NOT_ALLOWED)
         self._unscanned.add(kind)
 
     def _other(self, at: int, one: Input) -> None:
         if one.datatype != BYTES:
-            kind = next((kind for start, kind in _CONTENT.items() if one.name.startswith(start)), None)
+            kind = content_of(one.name)
             self._unscanned.add(kind or Unscanned.TENSOR)
             return
         for element, text in enumerate(one.strings):
@@ -313,7 +262,7 @@ class InputsReading:
             self._take_limit(fields.MAX_TOKENS, (document.limit,))
         elif self._limit_parameter is not None:
             # vllm_backend does not look there: the limit that stands is none.
-            raise _fault(fields.MAX_TOKENS, f"stands beside {fields.SAMPLING}")
+            raise fault(fields.MAX_TOKENS, f"stands beside {fields.SAMPLING}")
         self._document = (at, document)
         self._choices *= document.choices_count
         self._sampling.update(document.sampling)
@@ -326,17 +275,17 @@ class InputsReading:
     def _once(self, name: str, meaning: Meaning) -> None:
         """Refuse a field that stands as a tensor and as a parameter, or under two names."""
         if meaning.sampling_name in self._names:
-            raise _fault(name, "stands twice")
+            raise fault(name, "stands twice")
         self._names.add(meaning.sampling_name)
 
     def _few(self, one: Input) -> tuple[int | float | bool, ...]:
         if one.datatype == BYTES or not 1 <= one.values_count <= _SAMPLING_VALUES_MAX:
-            raise _fault(one.name, f"must have from 1 to {_SAMPLING_VALUES_MAX} numbers")
+            raise fault(one.name, f"must have from 1 to {_SAMPLING_VALUES_MAX} numbers")
         return one.numbers()
 
     def _take_limit(self, name: str, values: tuple[Scalar, ...]) -> int:
         if self._limit is not None:
-            raise _fault(name, "stands beside another limit of output tokens")
+            raise fault(name, "stands beside another limit of output tokens")
         self._limit = _count(name, values)
         return self._limit
 
@@ -347,9 +296,9 @@ class InputsReading:
 
     def _flag(self, name: str, values: tuple[Scalar, ...], meaning: Meaning) -> None:
         if len(set(values)) != 1 or not isinstance(values[0], bool):
-            raise _fault(name, "must be true or false")
+            raise fault(name, "must be true or false")
         if values[0] and meaning.kind is Kind.FLAG_OFF:
-            raise _fault(name, "is not allowed: token texts cannot be inspected")
+            raise fault(name, "is not allowed: token texts cannot be inspected")
 
     def _setting(self, meaning: Meaning, value: Scalar, place: ParamPlace) -> None:
         self._sampling[meaning.sampling_name] = value
@@ -363,17 +312,13 @@ class InputsReading:
 
     def _need(self, one: Input, datatype: str) -> None:
         if one.datatype != datatype:
-            raise _fault(one.name, f"must be a {datatype} tensor")
+            raise fault(one.name, f"must be a {datatype} tensor")
 
     def _add(self, text: str, place: str, site: Site) -> None:
         self._sites.append(site)
         self._segments.append(
             Segment(index=len(self._segments), text=text, role=Role.USER, origin=Origin.DIRECT, place=place)
         )
-
-
-def _is_sampling(name: str) -> bool:
-    return name in _SAMPLING_TENSORS or name.startswith(_SAMPLING_PREFIXES)
 
 
 def _is_upload(text: str, meaning: Meaning, kind: Unscanned) -> bool:
@@ -385,10 +330,5 @@ def _count(name: str, values: tuple[Scalar, ...]) -> int:
     first = values[0]
     sound = isinstance(first, int) and not isinstance(first, bool) and 1 <= first <= fields.COUNT_MAX
     if not sound or len(set(values)) != 1:
-        raise _fault(name, f"must be one integer from 1 to {fields.COUNT_MAX}")
+        raise fault(name, f"must be one integer from 1 to {fields.COUNT_MAX}")
     return int(first)
-
-
-def _fault(name: str, what: str, *, reason: Reason = Reason.BODY_INVALID) -> PeerError:
-    """Names a field of the schemas; any other name is the caller's own text."""
-    return PeerError(reason, f"{name if name in fields.KNOWN_NAMES else 'an input'} {what}")

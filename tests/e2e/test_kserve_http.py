@@ -443,7 +443,7 @@ REFUSED: dict[str, tuple[str, Mapping[str, object], str, str]] = {
         "acme",
         {"sequence_id": 7, "sequence_start": True},
         "400",
-        "an input is not allowed as a parameter",
+        "sequence_id is not allowed as a parameter",
     ),
     "priority": ("acme", {"priority": 1}, "400", "priority is not allowed as a parameter"),
     "a timeout": ("acme", {"timeout": 1}, "400", "timeout is not allowed as a parameter"),
