@@ -1,18 +1,18 @@
 """The answer of Anthropic's messages: named events or one JSON body, their texts, ends and token counts.
 
 Each event's name and its data's type must agree: some clients go by the one, some by the other. A block's
-end ends its text: what is held of it goes out in a delta of this service's own before that event. Comments
-and a ``[DONE]`` behind the end, which older servers send, are left out.
+end ends its text: what is held of it goes out in a delta of this service's own before that event, and what
+is split over two blocks is two texts. Comments, and a ``[DONE]`` behind the end which older servers send,
+are left out.
 """
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _anthropic_http as anthropic
 from extproc.codecs import _triton_http as http
-from extproc.codecs._anthropic_frame import Carried, Located, Parts, Place, Site
+from extproc.codecs._anthropic_frame import Carried, KnownRun, Located, Parts
 from extproc.codecs._anthropic_message import Facts, MessageReader
 from extproc.domain.errors import PeerError
 from extproc.domain.ports import ResponseFrame
@@ -20,26 +20,17 @@ from extproc.domain.segment import Channel, Delta
 from extproc.domain.verdict import Reason
 from extproc.wire.buffers import BoundedBody
 from extproc.wire.json_leaves import leaves_of
-from extproc.wire.sse import SseReader
+from extproc.wire.runs import Run, RunReader, template_of
+from extproc.wire.sse import SseFrame
 from extproc.wire.strict_json import Object, Text, parse
 
 if TYPE_CHECKING:
+    from extproc.codecs._anthropic_frame import Place, Site
     from extproc.domain.limits import Limits
-    from extproc.wire.sse import SseFrame
 
 _DONE: Final = b"[DONE]"
 _EVENT: Final = b"event"
 _DELTA: Final = "content_block_delta"
-_PLAIN: Final = re.compile(rb'[^"\\\x00-\x1f]*+')
-
-
-class Shape(NamedTuple):
-    """An event in which only the one text varied: its name, and all that stands around the text."""
-
-    fields: tuple[tuple[bytes, bytes], ...]
-    prefix: bytes
-    suffix: bytes
-    site: Site
 
 
 class AnswerReader:
@@ -50,11 +41,10 @@ class AnswerReader:
         self._status = status
         self._limits = limits
         self._message = MessageReader(facts, limits)
-        self._events = SseReader(limits=limits) if streamed else None
+        self._events: RunReader[Site] | None = RunReader(limits=limits, named=True) if streamed else None
         self._body = BoundedBody(
             bytes_max=limits.answer_bytes_max, reason=Reason.UPSTREAM_UNREADABLE, status=502
         )
-        self._shape: Shape | None = None
         self._ended = False
 
     @property
@@ -78,11 +68,10 @@ class AnswerReader:
         self._message.forget_ended()
         frames: list[ResponseFrame] = []
         for event in self._events.feed(chunk, eof=eof):
-            known = self._known(event, self._shape) if self._shape is not None else None
-            if known is not None:
-                frames.append(known)
-            else:
+            if isinstance(event, SseFrame):
                 frames += self._event(event)
+            else:
+                frames.append(self._known(*event))
         if eof and not self._message.over:
             frames += self._carried(self._message.open_sites())
         return tuple(frames)
@@ -90,6 +79,8 @@ class AnswerReader:
     def write(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
         """A frame's bytes with ``texts`` in place of its deltas."""
         token = frame.token
+        if isinstance(token, KnownRun):
+            return token.with_texts(texts)
         if isinstance(token, Carried):
             (text,) = texts
             return token.site.tail(text) if text and token.moved else b""
@@ -105,40 +96,12 @@ class AnswerReader:
 
     # --- events ----------------------------------------------------------------------------------
 
-    def _known(self, event: SseFrame, shape: Shape) -> ResponseFrame | None:
-        """The fast path: an event that is the same as the last one but for its text.
-
-        All bytes around the text are equal, and the text is one sound string: so the document has the same
-        structure, of which only that string can differ.
-        """
-        document = event.data
-        if document is None or event.data_span is None or event.fields != shape.fields:
-            return None
-        start, end = len(shape.prefix) - 1, len(document) - len(shape.suffix) + 1
-        if end - start <= 1 or not event.complete:
-            return None
-        if not (document.startswith(shape.prefix) and document.endswith(shape.suffix)):
-            return None
-        text = self._string(document, start, end)
-        if text is None:
-            return None
-        place = Place.at(shape.site, text, watched=self._facts.watched)
-        return ResponseFrame(
-            key=0,
-            deltas=(Delta(shape.site.channel, place.shown),),
-            token=Located(event.raw, event.data_span[0], (place,)),
-        )
-
-    def _string(self, document: bytes, start: int, end: int) -> Text | None:
-        """The string that fills a span of the document; None where it is anything else."""
-        try:
-            if _PLAIN.fullmatch(document, start + 1, end - 1) is not None:
-                return Text(document[start + 1 : end - 1].decode(), start, end)
-            value = parse(document[start:end], limits=self._limits)
-        except (PeerError, UnicodeDecodeError):
-            # The general reader will say what is wrong.
-            return None
-        return Text(value.value, start, end) if isinstance(value, Text) else None
+    def _known(self, run: Run, site: Site) -> ResponseFrame:
+        """Events that are the same as an earlier one but for their text: only that can differ in them."""
+        known = KnownRun.of(run, site, watched=self._facts.watched)
+        channel = site.channel
+        deltas = tuple([Delta(channel, text) for text in known.shown])
+        return ResponseFrame(key=0, deltas=deltas, token=known, is_run=True)
 
     def _event(self, event: SseFrame) -> list[ResponseFrame]:
         if not event.complete:
@@ -151,15 +114,17 @@ class AnswerReader:
             return []
         if event.data is None or len(names) != 1 or names[0][0] != _EVENT:
             raise http.unreadable("an event has no data, no name, or other fields")
-        kind = names[0][1].decode(errors="replace")
-        raw, base, document = event.raw, 0, event.data
+        return self._named(event, names[0][1], event.data)
+
+    def _named(self, event: SseFrame, name: bytes, document: bytes) -> list[ResponseFrame]:
         if event.data_span is not None and len(event.fields) == 1:
-            base = event.data_span[0]
+            raw, base = event.raw, event.data_span[0]
         else:
             # Without its comments, and in one line: line ends within a JSON document are only space.
-            prefix = b"event: " + names[0][1] + b"\ndata: "
+            prefix = b"event: " + name + b"\ndata: "
             document = document.replace(b"\n", b" ")
             raw, base = prefix + document + b"\n\n", len(prefix)
+        kind = name.decode(errors="replace")
         root = self._parse(document)
         if anthropic.is_error(root) or kind == anthropic.ERROR:
             return self._failed_event(kind, raw, base, document)
@@ -172,16 +137,22 @@ class AnswerReader:
         frame = parts.frame(raw, base, usage=usage, final=self._message.over)
         if self._message.over:
             carried += self._carried(self._message.open_sites())
-        self._shape = None
-        if kind == _DELTA and raw is event.raw and len(parts.places) == 1:
-            self._shape = self._shape_of(event, parts.places[0])
+        if kind != _DELTA:
+            # What a delta means has changed with it.
+            self._forget()
+        elif len(parts.places) == 1:
+            self._learn(raw, document, parts.places[0])
         return [*carried, frame]
 
-    def _shape_of(self, event: SseFrame, place: Place) -> Shape | None:
-        if place.site is None or event.data is None:
-            return None
-        text = place.text
-        return Shape(event.fields, event.data[: text.start + 1], event.data[text.end - 1 :], place.site)
+    def _learn(self, raw: bytes, document: bytes, place: Place) -> None:
+        if place.site is not None and self._events is not None:
+            start, end = place.text.start, place.text.end
+            template = template_of(raw, document, start, end, name=_DELTA.encode())
+            self._events.learn(template, place.site)
+
+    def _forget(self) -> None:
+        if self._events is not None:
+            self._events.forget()
 
     def _carried(self, sites: list[Site]) -> list[ResponseFrame]:
         """Frames of this service's own for escapes that had begun when their text ended."""

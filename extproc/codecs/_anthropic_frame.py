@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from extproc.codecs._openai_escapes import EscapeReader, EscapeWriter
 from extproc.domain.ports import ResponseFrame
 from extproc.domain.segment import Channel, Delta
+from extproc.wire.runs import write_run
 from extproc.wire.splice import Splice, encode_string, splice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from extproc.domain.segment import Usage
+    from extproc.wire.runs import Run
     from extproc.wire.strict_json import Text
 
 # A text that is whole where it stands (a name, a stop sequence): its channel ends with it.
@@ -109,6 +111,39 @@ class Located(NamedTuple):
             if (written := place.written(text)) is not None
         ]
         return splice(raw, edits) if edits else raw
+
+
+class KnownRun(NamedTuple):
+    """The token of several events in which only one site's text varied.
+
+    ``shown`` are the deltas' texts, ``spelled`` what stands for them where they are not changed, as in
+    ``Place``.
+    """
+
+    run: Run
+    site: Site
+    shown: tuple[str, ...]
+    spelled: tuple[str, ...]
+
+    @classmethod
+    def of(cls, run: Run, site: Site, *, watched: bool) -> KnownRun:
+        """A run at its site; in an answer that is not ``watched`` nothing moves."""
+        if site.reader is None:
+            return cls(run, site, run.texts, run.texts)
+        read = [site.reader.feed(text) for text in run.texts]
+        spelled = tuple([one.spelled for one in read]) if watched else run.texts
+        return cls(run, site, tuple([one.text for one in read]), spelled)
+
+    def with_texts(self, texts: Sequence[str]) -> bytes:
+        """The first events, so that they say ``texts``."""
+        writer = self.site.writer
+        if writer is None:
+            return write_run(self.run, tuple(texts))
+        spelled = []
+        for text, shown, before in zip(texts, self.shown, self.spelled, strict=False):
+            written = writer.feed(text)
+            spelled.append(before if text == shown else written)
+        return write_run(self.run, tuple(spelled))
 
 
 class Carried(NamedTuple):

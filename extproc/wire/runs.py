@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from extproc.wire.sse import SseFrame
 
 _HEAD: Final = b"data: "
+_EVENT: Final = b"event: "
 _TAIL: Final = b"\n\n"
 # Templates of one answer: choices times fields that come in turn.
 _TEMPLATES_MAX: Final = 4
@@ -60,12 +61,14 @@ class RunReader(Generic[_Meaning]):
     """Reads server-sent events: frames in the general way, and runs of those that are like one before.
 
     What a template means, a place for text mostly, is the caller's own and comes back with each run.
+    ``named``: the events have names, which stand before their data.
     """
 
-    __slots__ = ("_event_bytes_max", "_events", "_known")
+    __slots__ = ("_event_bytes_max", "_events", "_head", "_known")
 
-    def __init__(self, *, limits: Limits = LIMITS) -> None:
+    def __init__(self, *, limits: Limits = LIMITS, named: bool = False) -> None:
         self._events = SseReader(limits=limits)
+        self._head = _EVENT if named else _HEAD
         self._event_bytes_max = limits.frame_bytes_max
         self._known: list[tuple[Template, _Meaning]] = []
 
@@ -91,7 +94,7 @@ class RunReader(Generic[_Meaning]):
         if begun:
             chunk = begun + chunk
         at = 0
-        while at < len(chunk) and chunk.startswith(_HEAD, at):
+        while at < len(chunk) and chunk.startswith(self._head, at):
             run = self._run(chunk, at)
             if run is not None:
                 at += len(run[0].raw)
@@ -114,14 +117,16 @@ class RunReader(Generic[_Meaning]):
         return None
 
 
-def template_of(raw: bytes, document: bytes, start: int, end: int) -> Template | None:
+def template_of(raw: bytes, document: bytes, start: int, end: int, *, name: bytes = b"") -> Template | None:
     """The template of an event whose document has its text, quotes included, at ``[start, end)``.
 
-    None for an event that is written in another way than nearly all servers do: one ``data`` line, LF.
+    None for an event that is written in another way than nearly all servers do: its name where it has one,
+    one ``data`` line, LF.
     """
-    if raw != _HEAD + document + _TAIL:
+    head = _EVENT + name + b"\n" + _HEAD if name else _HEAD
+    if raw != head + document + _TAIL:
         return None
-    return Template(_HEAD + document[: start + 1], document[end - 1 :] + _TAIL)
+    return Template(head + document[: start + 1], document[end - 1 :] + _TAIL)
 
 
 def read_run(chunk: bytes, begin: int, template: Template, *, event_bytes_max: int) -> Run | None:

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from frames import spread
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -360,6 +361,30 @@ def test_the_same_texts_leave_every_byte(size):
     assert out + written(answer, answer.read(b"", eof=True)) == stream
 
 
+@pytest.mark.parametrize(
+    ("first", "piece"),
+    [(begin(), delta), (begin(type="thinking", thinking=""), thought), (call(), arguments)],
+)
+def test_deltas_of_one_block_are_read_together(first, piece):
+    texts = ["a", "\\n", "", "\u2028", '"']
+    answer = reader()
+    *_, run, ended = frames_of(answer, start(), first, *(piece(text) for text in texts), stop())
+    assert (run.is_run, len(run.deltas), ended.is_run) == (True, len(texts) - 1, False)
+    assert written(answer, [run]) == b"".join(piece(text) for text in texts[1:])
+    assert answer.write(run, ("x", "y")) == piece("x") + piece("y")
+
+
+@pytest.mark.parametrize(
+    "between",
+    [event({"type": "ping"}), stop() + begin(1) + stop(1) + begin(2), stop() + begin(2, type="thinking")],
+)
+def test_what_a_delta_means_may_change_on_the_way(between):
+    frames = frames_of(reader(), start(), begin(), delta("a"), delta("b"), between)
+    assert [frame.is_run for frame in frames][:4] == [False, False, False, True]
+    if b"content_block_stop" in between:
+        unreadable(reader(), start(), begin(), delta("a"), delta("b"), between, delta("c"))
+
+
 def test_changed_texts_stand_where_theirs_stood():
     answer = reader()
     frames = frames_of(answer, start(), begin(), delta("a\\"), delta("b"), last(stop_sequence="c"))
@@ -598,7 +623,7 @@ def test_chunks_mean_nothing_and_nothing_is_left_out(pieces, places):
     ends = [*sorted({min(one, len(stream)) for one in places}), len(stream)]
     parts = [cut.read(stream[a:b], eof=False) for a, b in zip([0, *ends], ends, strict=False)]
     frames = [frame for part in parts for frame in part] + list(cut.read(b"", eof=True))
-    assert frames == list(expected)
+    assert spread(frames) == spread(expected)
     assert written(whole, expected) == written(cut, frames)
 
 

@@ -39,6 +39,20 @@ def test_the_template_is_what_stands_around_the_text():
     assert read(raw) == Run(raw, TEMPLATE, [b"abc"], ("abc",), plain=True)
 
 
+def test_events_with_names_have_runs_too():
+    named = [b"event: a\n" + event(text) for text in ("x", "y", "z")]
+    template = template_of(named[0], event("x")[6:-2], 5, 8, name=b"a")
+    assert template == Template(b'event: a\ndata: {"x":"', TEMPLATE.tail)
+    reader: RunReader[str] = RunReader(named=True)
+    reader.learn(template, "its meaning")
+    other = b"event: b\n" + event("x")
+    first, (run, meaning), last, cut = reader.feed(b"".join([other, *named, other, event("x")]))
+    assert (run.raw, run.texts, meaning) == (b"".join(named), ("x", "y", "z"), "its meaning")
+    assert [one.raw for one in (first, last, cut)] == [other, other, event("x")]
+    assert template_of(named[0], event("x")[6:-2], 5, 8) is None
+    assert template_of(named[0], event("x")[6:-2], 5, 8, name=b"b") is None
+
+
 @pytest.mark.parametrize(
     "raw", [b"data:%s\n\n", b"data: %s\r\n\r\n", b"data: %s\n\r\n", b": c\ndata: %s\n\n"]
 )
