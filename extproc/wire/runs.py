@@ -14,8 +14,8 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from extproc.domain.limits import LIMITS
+from extproc.wire.json_values import STRING_BODY
 from extproc.wire.sse import SseReader
-from extproc.wire.strict_json import STRING_BODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

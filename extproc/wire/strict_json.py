@@ -11,81 +11,50 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS, Limits
 from extproc.domain.verdict import Reason
+from extproc.wire.compact_json import read_compact
+from extproc.wire.json_values import (
+    CONSTANTS,
+    NUMBER,
+    STRING_BODY,
+    Array,
+    Constant,
+    Member,
+    Number,
+    Object,
+    Text,
+    Value,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+__all__ = [
+    "Array",
+    "Constant",
+    "Member",
+    "Number",
+    "Object",
+    "Text",
+    "Value",
+    "keys_of",
+    "locate",
+    "parse",
+    "texts_of",
+]
 
-class Text(NamedTuple):
-    """A string or key; its span in bytes includes the quotes."""
-
-    value: str
-    start: int
-    end: int
-
-
-class Number(NamedTuple):
-    """A finite number: an int where it is written without fraction and exponent."""
-
-    value: int | float
-    start: int
-    end: int
-
-
-class Constant(NamedTuple):
-    """``true``, ``false`` or ``null``."""
-
-    value: bool | None
-    start: int
-    end: int
-
-
-class Array(NamedTuple):
-    """An array; the span includes the brackets."""
-
-    items: tuple[Value, ...]
-    start: int
-    end: int
-
-
-class Member(NamedTuple):
-    """One key with its value; ``start`` is the byte where the key's opening quote stands."""
-
-    name: str
-    start: int
-    value: Value
-
-
-class Object(NamedTuple):
-    """An object, its members in wire order; the span includes the braces."""
-
-    members: Mapping[str, Member]
-    start: int
-    end: int
-
-
-Value = Text | Number | Constant | Array | Object
 
 _WS = rb"[ \t\n\r]*+"
-# What may stand between the quotes of a string.
-STRING_BODY = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})[^"\\\x00-\x1f]*+)*+'
 _STRING = rb'"' + STRING_BODY + rb'"'
-_NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
-_VALUE = rb"(?:(" + _STRING + rb")|(" + _NUMBER + rb")|(true|false|null)|([\[{]))"
+_VALUE = rb"(?:(" + _STRING + rb")|(" + NUMBER + rb")|(true|false|null)|([\[{]))"
 # Group 1 is the key in both, so that the groups of the value have the same numbers.
 _MEMBER = re.compile(_WS + rb"(" + _STRING + rb")" + _WS + rb":" + _WS + _VALUE)
 _ELEMENT = re.compile(_WS + rb"()" + _VALUE)
 _STRING_GROUP, _NUMBER_GROUP, _CONSTANT_GROUP, _OPEN_GROUP = 2, 3, 4, 5
-# A member of an object without white space, with what follows it; the groups are the inner bytes.
-_FLAT_MEMBER = re.compile(
-    rb'"([^"\\\x00-\x1f]*+)":(?:"(' + STRING_BODY + rb')"|(' + _NUMBER + rb")|(true|false|null))([,}])"
-)
-_CONSTANTS = {b"true": True, b"false": False, b"null": None}
 
 _SPACE = re.compile(_WS)
 _SOUND_STRING = re.compile(rb'"' + STRING_BODY)
@@ -109,9 +78,9 @@ def parse(document: bytes, *, limits: Limits = LIMITS) -> Value:
         PeerError: BODY_INVALID or BODY_TOO_COMPLEX, status 400; says what and where, and quotes nothing.
     """
     _check_encoding(document)
-    flat = _read_flat(document, limits)
-    if flat is not None:
-        return flat
+    compact = read_compact(document, limits)
+    if compact is not None:
+        return compact
     value, end = _read(document, limits)
     end = _skip_space(document, end)
     if end != len(document):
@@ -146,45 +115,6 @@ def keys_of(value: Value) -> Iterator[str]:
                 pending.extend(member.value for member in members.values())
             case _:
                 pass
-
-
-def _read_flat(document: bytes, limits: Limits) -> Object | None:
-    """The fast path: a compact object of scalars, which is what a model server streams.
-
-    None sends whatever is unusual to the general reader, which alone says what is wrong.
-    """
-    if not document.startswith(b"{"):
-        return None
-    members: dict[str, Member] = {}
-    position, separator, count = 1, b",", 0
-    chars_max = limits.json_number_chars_max
-    pairs_max = (limits.json_nodes_max - 1) // 2
-    for found in _FLAT_MEMBER.finditer(document, 1):
-        start, end = found.span()
-        raw_key, raw_text, raw_number, raw_constant, following = found.groups()
-        if start != position or separator != b",":
-            return None
-        value_start, value_end = start + len(raw_key) + 3, end - 1
-        value: Value
-        if raw_text is not None:
-            if b"\\" in raw_text:
-                value = _text(document, value_start, value_end)
-            else:
-                value = Text(raw_text.decode(), value_start, value_end)
-        elif raw_number is None:
-            value = Constant(_CONSTANTS[raw_constant], value_start, value_end)
-        elif len(raw_number) <= chars_max and raw_number.isdigit():
-            value = Number(int(raw_number), value_start, value_end)
-        else:
-            value = _number(document, value_start, value_end, limits)
-        name = raw_key.decode()
-        members[name] = Member(name, start, value)
-        position, separator, count = end, following, count + 1
-        if count > pairs_max:
-            raise _too_many(document, start, limits)
-    if position != len(document) or separator != b"}" or len(members) != count:
-        return None
-    return Object(members, 0, position)
 
 
 class _Open:
@@ -290,7 +220,7 @@ def _scalar(document: bytes, found: re.Match[bytes], limits: Limits) -> Value:
     if group == _NUMBER_GROUP:
         return _number(document, *found.span(_NUMBER_GROUP), limits)
     start, end = found.span(_CONSTANT_GROUP)
-    return Constant(_CONSTANTS[document[start:end]], start, end)
+    return Constant(CONSTANTS[document[start:end]], start, end)
 
 
 def _text(document: bytes, start: int, end: int) -> Text:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS
 from extproc.domain.verdict import Reason
-from extproc.wire import strict_json
 from extproc.wire.strict_json import (
     Array,
     Constant,
@@ -140,28 +139,6 @@ def test_what_the_oracle_accepts_is_read_alike_and_all_else_is_refused(document)
         assert refusal_of(document).status == 400
     else:
         assert plain(parse(document)) == expected
-
-
-@given(NEARLY_JSON.map(lambda middle: b'{"a":' + middle + b"}"))
-def test_the_fast_path_says_what_the_general_reader_says(document):
-    def general():
-        value, end = strict_json._read(document, LIMITS)
-        return value if end == len(document) else None
-
-    try:
-        document.decode()
-        flat = strict_json._read_flat(document, LIMITS)
-    except (PeerError, UnicodeDecodeError):
-        return
-    if flat is not None:
-        assert flat == general()
-
-
-@pytest.mark.parametrize("flat", [b'{"a":1,"b":"x","c":true,"d":"\\n","e":-1.5}', b"{}", b'{"a":""}'])
-def test_the_fast_path_is_taken(flat):
-    value, _ = strict_json._read(flat, LIMITS)
-    assert parse(flat) == value
-    assert flat == b"{}" or strict_json._read_flat(flat, LIMITS) == value
 
 
 # Rows J1 to J4 of the evasion catalogue, as far as they are about JSON itself.
