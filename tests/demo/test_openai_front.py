@@ -176,6 +176,16 @@ def test_a_model_that_fails_later_breaks_the_stream_off(serve):
     assert b'"finish_reason":"stop"' not in caught.value.partial
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_log_probabilities_repeat_the_content_where_they_are_asked_for(serve, *, stream):
+    triton = Says("<think>", "hm", "</think>", "a", "é")
+    answer = serve(triton)("POST", "/v1/chat/completions", ask(stream=stream, logprobs=True)).read()
+    events = answer.split(b"\n\n")[:-2] if stream else [b"data: " + answer]
+    choices = [json.loads(event.removeprefix(b"data: "))["choices"][0] for event in events]
+    told = [one for choice in choices for one in (choice["logprobs"] or {"content": []})["content"]]
+    assert [(one["token"], one["bytes"]) for one in told] == [("a", [97]), ("é", [195, 169])]
+
+
 def test_models_are_listed(serve):
     send = serve(Says())
     listed = json.loads(send("GET", "/v1/models").read())

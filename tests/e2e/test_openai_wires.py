@@ -182,10 +182,10 @@ def test_a_prompt_of_token_ids_passes_where_the_policy_says_so(
     with pytest.raises(openai.BadRequestError) as caught:
         clients["acme"].completions.create(**request)
     assert code_of(caught.value) == "content_unscanned"
-    answer = clients["open"].completions.create(**request)
-    assert [one.index for one in answer.choices] == [0, 1]
+    answer = clients["open"].completions.with_raw_response.create(**request)
+    assert [one.index for one in answer.parse().choices] == [0, 1]
     assert eventually(lambda: stand_in.journal("received", "#71 #72"))
-    assert eventually(lambda: gateway.verdicts()[-1]["status"] == 200)
+    assert gateway.verdict(answer.headers["x-request-id"])["unscanned"] == ["token_ids"]
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -326,7 +326,9 @@ def test_an_embeddings_server_that_refuses_is_heard(client: OpenAI, stand_in: St
 # --- chats with parts that are no text ----------------------------------------------------------------
 
 
-def test_an_image_passes_where_the_policy_says_so(clients: dict[str, OpenAI], stand_in: StandIn):
+def test_an_image_passes_where_the_policy_says_so(
+    clients: dict[str, OpenAI], gateway: Gateway, stand_in: StandIn
+):
     prompt = says(stand_in, ["a cat"])
     parts = [
         {"type": "text", "text": prompt},
@@ -337,8 +339,9 @@ def test_an_image_passes_where_the_policy_says_so(clients: dict[str, OpenAI], st
         clients["acme"].chat.completions.create(**request)
     assert code_of(caught.value) == "content_unscanned"
     assert "image" in caught.value.body["message"]
-    answer = clients["open"].chat.completions.create(**request)
-    assert answer.choices[0].message.content == "a cat"
+    answer = clients["open"].chat.completions.with_raw_response.create(**request)
+    assert answer.parse().choices[0].message.content == "a cat"
+    assert gateway.verdict(answer.headers["x-request-id"])["unscanned"] == ["image"]
 
 
 @pytest.mark.parametrize("url", ["http://169.254.169.254/latest", PNG.replace("png", "gif")])
