@@ -2,9 +2,9 @@
 
 A prompt is a text, several, token ids or arrays of them; token ids are reported as unscanned. ``suffix``
 and every string that is not of a closed vocabulary are segments. Members of chats, which some servers
-would read here too, are refused. ``echo`` brings the prompt back in the answer, where it is scanned as any
-text of it. Sources: OpenAI's API reference; vLLM's and Triton's servers, which take 16 output tokens where
-a request names no limit, and no limit at all where it names null.
+would read here too, are refused. ``echo`` brings the prompt back in the answer, once, where it is scanned
+as any text of it. Sources: OpenAI's API reference; vLLM's and Triton's servers, which take 16 output tokens
+where a request names no limit, and no limit at all where it names null.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _openai_fields as names
 from extproc.codecs._openai_request import CALLER, OpenAIRequest, Reading
+from extproc.domain.verdict import Reason
 from extproc.wire.strict_json import Constant
 
 if TYPE_CHECKING:
@@ -49,6 +50,21 @@ class _CompletionReading(Reading):
     def output_tokens_default(self) -> int | None:
         """What a server sets where there is no limit; null says that there is none."""
         return None if names.MAX_TOKENS in self.root.members else _OUTPUT_TOKENS_DEFAULT
+
+    def result(self) -> OpenAIRequest:
+        """What was read.
+
+        Raises:
+            PeerError: an echo in several choices: what an answer may weigh counts each prompt once.
+        """
+        request = super().result()
+        if "echo" in request.params.sampling and request.params.choices_count > self.prompts_count:
+            raise self.fields.fault(
+                self.root.members["echo"],
+                "is allowed with one choice only",
+                reason=Reason.PARAMETER_NOT_ALLOWED,
+            )
+        return request
 
     def suffix(self, member: Member) -> None:
         """What comes after the text that is asked for."""

@@ -154,6 +154,14 @@ def test_what_is_of_another_wire_or_cannot_be_judged_is_refused_by_name(name):
     assert name not in read(**{name: None}).params.sampling
 
 
+@pytest.mark.parametrize("members", [{"n": 2}, {"best_of": 2}, {"n": 2, "prompt": ["a", "b"]}])
+def test_a_prompt_is_echoed_once(members):
+    assert read(echo=True, prompt=["a", "b"], n=1).params.choices_count == 2
+    error = fault(echo=True, **members)
+    assert error.reason is Reason.PARAMETER_NOT_ALLOWED
+    assert error.message.startswith("echo is allowed with one choice only; at byte ")
+
+
 @pytest.mark.parametrize(
     "members",
     [

@@ -115,7 +115,6 @@ COMPLETION_REQUEST = {
     "model": "m",
     "prompt": ["one", "two"],
     "suffix": "the end",
-    "echo": True,
     "best_of": 2,
     "logprobs": 1,
     "max_tokens": 5,
@@ -133,7 +132,7 @@ EMBEDDING_REQUEST = {
 REQUESTS: list[tuple[Codec, dict[str, Any]]] = [
     (CHAT, CHAT_REQUEST),
     (COMPLETIONS, COMPLETION_REQUEST),
-    (COMPLETIONS, {"model": "m", "prompt": "one"}),
+    (COMPLETIONS, {"model": "m", "prompt": "one", "echo": True}),
     (COMPLETIONS, {"model": "m", "prompt": [1, 2]}),
     (COMPLETIONS, {"model": "m", "prompt": [[1, 2], [3]]}),
     (EMBEDDINGS, EMBEDDING_REQUEST),
