@@ -36,8 +36,8 @@ _BY_FIELD: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 _ELSE: Final = ("/v2/models/{model}/generate",)
 # /package.Service/Method
 _GRPC_PATH: Final = re.compile(r"/[A-Za-z_][\w.]*\.[A-Za-z_]\w*/[A-Za-z_]\w*", re.ASCII)
-# A byte of flags and four of length.
-_PREFIX_BYTES: Final = 5
+# In front of a message: a byte of flags and four of length.
+FRAME_BYTES: Final = 5
 
 
 def assumed_path(question: Question, loaded: LoadedPolicy) -> str:
@@ -89,8 +89,8 @@ def is_grpc(path: str) -> bool:
 def framed(body: bytes) -> bytes:
     """Messages of gRPC in their frames: as they are, or one that stands alone."""
     at = 0
-    while at + _PREFIX_BYTES <= len(body) and body[at] <= 1:
-        at += _PREFIX_BYTES + int.from_bytes(body[at + 1 : at + _PREFIX_BYTES])
+    while at + FRAME_BYTES <= len(body) and body[at] <= 1:
+        at += FRAME_BYTES + int.from_bytes(body[at + 1 : at + FRAME_BYTES])
     if body and at == len(body):
         return body
     return b"\0" + len(body).to_bytes(4) + body

@@ -28,7 +28,7 @@ from extproc.domain.ports import (
 from extproc.explain.endpoints import assumed_path, framed, is_grpc
 from extproc.explain.model import ExplainError
 from extproc.explain.report import Told, explanation
-from extproc.explain.upstream import ANSWERS, as_sent
+from extproc.explain.upstream import ANSWERS, Asked, as_sent
 from extproc.explain.witness import Seen, watched_codec, watched_policy
 from extproc.guards.identity import KeyHeader
 from extproc.guards.identity import Settings as IdentitySettings
@@ -195,7 +195,10 @@ def _play_upstream(path: str, question: Question, run: _Run, seen: Seen) -> None
     run.send(ev.ResponseHeaders(3, head, end_stream=False))
     for chunk in chunks:
         run.send(ev.ResponseBody(3, chunk, end_stream=False))
-    run.send(ev.ResponseBody(3, b"", end_stream=True))
+    if is_grpc(path):
+        run.send(ev.ResponseTrailers(3, MappingProxyType({"grpc-status": ("0",)})))
+    else:
+        run.send(ev.ResponseBody(3, b"", end_stream=True))
 
 
 def _said(path: str, question: Question, seen: Seen) -> Said:
@@ -206,4 +209,4 @@ def _said(path: str, question: Question, seen: Seen) -> Said:
         raise ExplainError(
             "no answer can be made up in this protocol; with --answer-body give what its server would send"
         )
-    return make(question.answer, path, seen.message)
+    return make(question.answer, Asked(path, seen.message, seen.forwarded))

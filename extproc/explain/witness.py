@@ -43,6 +43,7 @@ class Seen:
     codec: str = ""
     message: RequestMessage | None = None
     edits: RequestEdits | None = None
+    forwarded: bytes = field(default=b"", repr=False)
     refusal: Refusal | None = None
 
 
@@ -106,7 +107,7 @@ class _WatchedCodec:
 
     def open(self, head: RequestHead) -> CodecSession:
         self._seen.codec = self._codec.name
-        return cast("CodecSession", _WatchedSession(self._codec.open(head), self._seen))
+        return watched_session(self._codec.open(head), self._seen)
 
     def refuse(self, refusal: Refusal) -> WireRefusal:
         self._seen.refusal = refusal
@@ -114,14 +115,11 @@ class _WatchedCodec:
 
 
 class _WatchedSession:
-    """A codec's session; see ``_WatchedCodec``."""
+    """A codec's session; see ``_WatchedCodec`` and ``watched_session``."""
 
     def __init__(self, session: CodecSession, seen: Seen) -> None:
         self._session = session
         self._seen = seen
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._session, name)
 
     def read_request(self, chunk: bytes, *, eof: bool) -> tuple[RequestMessage, ...]:
         messages = self._session.read_request(chunk, eof=eof)
@@ -131,7 +129,8 @@ class _WatchedSession:
 
     def write_request(self, key: int, edits: RequestEdits) -> bytes:
         self._seen.edits = edits
-        return self._session.write_request(key, edits)
+        self._seen.forwarded = self._session.write_request(key, edits)
+        return self._seen.forwarded
 
     def refuse(self, refusal: Refusal) -> WireRefusal:
         self._seen.refusal = refusal
@@ -140,6 +139,24 @@ class _WatchedSession:
     def refuse_in_answer(self, key: int, refusal: Refusal) -> bytes | None:
         self._seen.refusal = refusal
         return self._session.refuse_in_answer(key, refusal)
+
+    def refuse_one(self, key: int, refusal: Refusal) -> bytes | None:
+        self._seen.refusal = refusal
+        return self._session.refuse_one(key, refusal)
+
+
+def watched_session(session: CodecSession, seen: Seen) -> CodecSession:
+    """A codec's session, looked at. It has every attribute of the session, as core asks which there are."""
+    others = {name for name in dir(session) if not name.startswith("_")} - set(dir(_WatchedSession))
+    kind = type("_Watched", (_WatchedSession,), {name: _passed_on(name) for name in others})
+    return cast("CodecSession", kind(session, seen))
+
+
+def _passed_on(name: str) -> property:
+    def passed_on(watched: _WatchedSession) -> object:
+        return getattr(watched._session, name)  # noqa: SLF001 - a method of that class, made here.
+
+    return property(passed_on)
 
 
 def watched_policy(policy: PolicySnapshot, seen: Seen) -> PolicySnapshot:

@@ -38,6 +38,9 @@ policies:
       secrets: {mode: shadow}
 """
 ANTHROPIC = b'{"model":"m1","max_tokens":9,"messages":[{"role":"user","content":"x"}]}'
+GRPC = "/inference.GRPCInferenceService"
+# model_name m1 and one input, text_input, that says x.
+INFER = bytes.fromhex("0a026d312a160a0a746578745f696e707574120542595445531a01013a050100000078")
 GOLDEN = Path(__file__).parents[1] / "golden" / "codecs"
 SAMPLES = {
     f"{path.parent.name}/{path.stem}": json.loads(path.read_text()) for path in GOLDEN.glob("*/*.json")
@@ -263,6 +266,8 @@ class TestAnswer:
             {"body": b'{"model":"m1","prompt":"x"}'},
             {"body": b'{"model":"m1","prompt":"x","stream":true}'},
             {"body": b'{"inputs":[{"name":"text_input","shape":[1],"datatype":"BYTES","data":["x"]}]}'},
+            {"body": INFER, "path": f"{GRPC}/ModelInfer"},
+            {"body": INFER, "path": f"{GRPC}/ModelStreamInfer"},
             {"body": ANTHROPIC, "path": "/v1/messages"},
             {"body": ANTHROPIC.replace(b"{", b'{"stream":true,', 1), "path": "/v1/messages"},
         ],
@@ -274,6 +279,8 @@ class TestAnswer:
             "completion",
             "completion stream",
             "infer",
+            "gRPC",
+            "gRPC stream",
             "messages",
             "messages stream",
         ],
@@ -330,15 +337,16 @@ class TestAnswer:
 @pytest.mark.parametrize("answered", [False, True])
 def test_a_recorded_request_of_any_codec_is_explained(load, name, *, answered):
     sample = SAMPLES[name]
+    encoding = sample.get("encoding", "utf-8")
     policy = "version: 1\ntenants: {a: {policy: p}}\npolicies: {p: {guards: {schema: {models: ['*']}}}}\n"
     told = explain(
         Question(
-            body=sample["request"].encode() if sample["request"] else None,
+            body=sample["request"].encode(encoding) if sample["request"] else None,
             tenant="a",
             method=sample["method"],
             path=sample["path"],
             headers=tuple(sample.get("request_headers", {}).items()),
-            answer_body=sample["response"].encode() if answered else None,
+            answer_body=sample["response"].encode(encoding) if answered else None,
         ),
         load(policy),
         None,
@@ -380,6 +388,20 @@ def test_a_request_that_fits_several_paths_asks_for_one(loaded):
             explain(asked, loaded, None)
     else:
         assert explain(asked, loaded, None).path == served[0]
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
+def test_a_refusal_to_a_client_of_grpc_has_its_status(load, method):
+    policy = "version: 1\ntenants: {a: {policy: p}}\npolicies: {p: {guards: {schema: {models: [other]}}}}\n"
+    asked = Question(body=INFER, tenant="a", path=f"{GRPC}/{method}")
+    told = explain(asked, load(policy), None)
+    assert (told.codec, told.reason, told.forwarded) == ("kserve_grpc", Reason.MODEL_NOT_ALLOWED, None)
+    assert told.message.startswith("request for unknown model")
+    if method == "ModelInfer":
+        assert f"client:    gRPC status {told.grpc_status}: request for unknown model" in explanation_text(
+            told
+        )
+        assert told.grpc_status == 5
 
 
 def test_without_a_body_a_path_is_needed(loaded):
