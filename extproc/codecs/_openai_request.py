@@ -191,6 +191,7 @@ class Reading(ABC):
             self.found.prose(value, member.name, CALLER)
             return
         items = value.items if isinstance(value, Array) else ()
+        self._check_count(member, items)
         match items[0] if items else None:
             case Text():
                 for item in items:
@@ -208,6 +209,13 @@ class Reading(ABC):
             case _:
                 raise self._shape_fault(member)
         self.prompts_count = len(items)
+
+    def _check_count(self, member: Member, items: tuple[Value, ...]) -> None:
+        prompts_max = self.limits.prompts_max
+        if len(items) > prompts_max and not isinstance(items[0], Number):
+            raise self.fields.fault(
+                member, f"has more than {prompts_max} items", reason=Reason.BODY_TOO_COMPLEX
+            )
 
     def _token_ids(self, member: Member, items: tuple[Value, ...]) -> None:
         """Numbers of a vocabulary that only the model has."""

@@ -47,6 +47,8 @@ class Limits:
     answer_tokens_max: int = 2**31 - 1
     # Requests within one stream (ModelStreamInfer) that may be open at once.
     exchanges_open_max: int = 64
+    # Prompts or inputs of one request for completions or embeddings: as many as OpenAI takes.
+    prompts_max: int = 2_048
     # Output texts of one exchange: choices x fields.
     channels_max: int = 64
     # Envoy advises pieces under 64 KiB in full duplex; llm-d uses the same number.

@@ -60,6 +60,13 @@ def test_a_prompt_of_another_shape_is_refused(prompt):
     assert error.message.startswith("prompt must be a string, token ids, or an array of one kind of these")
 
 
+@pytest.mark.parametrize("item", ["x", [1]])
+def test_prompts_are_bounded_and_token_ids_are_not(item):
+    assert read(prompt=[item] * LIMITS.prompts_max).params.choices_count == LIMITS.prompts_max
+    assert fault(prompt=[item] * (LIMITS.prompts_max + 1)).reason is Reason.BODY_TOO_COMPLEX
+    assert read(prompt=[1] * (LIMITS.prompts_max + 1)).params.choices_count == 1
+
+
 @pytest.mark.parametrize("name", ["model", "prompt"])
 def test_what_is_required_is_named(name):
     body = {"model": "m", "prompt": "hi"}
