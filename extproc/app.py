@@ -111,7 +111,7 @@ class Service:
         self._background = Background()
         self._room = Room(LIMITS)
         self._telemetry = Telemetry()
-        self._tracing = open_tracing(os.environ)
+        self._tracing = open_tracing(os.environ, joins_callers=settings.trust_traceparent)
         self._servicer = Servicer(
             policy=self._policy.on,
             codecs=codecs.discover(),

@@ -102,6 +102,13 @@ from extproc.domain.errors import HeadgateError
     help="Where /healthz, /readyz and /metrics answer.",
 )
 @click.option(
+    "--trust-traceparent",
+    is_flag=True,
+    envvar="HEADGATE_TRUST_TRACEPARENT",
+    help="Go on with the traces that requests name in traceparent: a mesh writes it and no client can. "
+    "[default: link to them; Envoy's own tracing needs no option]",
+)
+@click.option(
     "--inferences",
     type=click.IntRange(1, 64),
     envvar="HEADGATE_INFERENCES",

@@ -106,6 +106,9 @@ class Settings(BaseModel):
     worker: Annotated[int, Field(ge=0, lt=LIMITS.workers_max)] = 0
     """Which of several workers this is: in ``bodies`` each has a folder of its own."""
 
+    trust_traceparent: bool = False
+    """Whether a mesh's tracing makes requests' ``traceparent`` and no client, so that its traces go on."""
+
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """Threads of one inference on a CPU. More shorten one answer and take cores from the event loop."""
 

@@ -110,7 +110,13 @@ def test_istio_and_envoy_gateway_bound_clients_as_the_bootstrap_does():
             assert value == ours[name]
     client = GATEWAY["ClientTrafficPolicy"]
     assert client["path"] == {"escapedSlashesAction": "RejectRequest", "disableMergeSlashes": False}
-    assert client["headers"] == {"withUnderscoresAction": "RejectRequest"}
+    (early,) = ours["early_header_mutation_extensions"]
+    removed = [one["remove"] for one in early["typed_config"]["mutations"] if "remove" in one]
+    assert removed == ["traceparent", "tracestate", "baggage"]
+    assert client["headers"] == {
+        "withUnderscoresAction": "RejectRequest",
+        "earlyRequestHeaders": {"remove": removed},
+    }
     assert client["timeout"]["http"]["requestReceivedTimeout"] == ours["request_timeout"]
 
 

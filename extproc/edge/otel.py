@@ -38,8 +38,8 @@ def traces_wanted(environment: Mapping[str, str]) -> bool:
     return True
 
 
-def open_tracing(environment: Mapping[str, str]) -> Tracing | None:
-    """Tracing as the environment says; None where it says nothing.
+def open_tracing(environment: Mapping[str, str], *, joins_callers: bool = False) -> Tracing | None:
+    """Tracing as the environment says; None where it says nothing. See ``Tracing`` for ``joins_callers``.
 
     Raises:
         TracesUnavailable: as ``traces_wanted``, or the packages for it are not installed.
@@ -50,7 +50,7 @@ def open_tracing(environment: Mapping[str, str]) -> Tracing | None:
         from extproc.edge.tracing import Tracing  # noqa: PLC0415 - its packages are an extra.
     except ImportError:
         raise TracesUnavailable("OTEL_* asks for traces: install headgate[otel]") from None
-    return Tracing.from_environment(environment)
+    return Tracing.from_environment(environment, joins_callers=joins_callers)
 
 
 def _first(environment: Mapping[str, str], *variables: str) -> str:

@@ -142,7 +142,7 @@ def _apart() -> Iterator[None]:
 class StreamRunner:
     """One ``Process`` call between its servicer and its core stream."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the servicer names each part once.
         self,
         *,
         stream: Stream,
@@ -150,6 +150,7 @@ class StreamRunner:
         services: Services,
         write: Callable[[bytes], Awaitable[None]],
         abort_later: Callable[[], None],
+        traceparent: str | None = None,
     ) -> None:
         self._stream = stream
         self._phases = phases
@@ -160,7 +161,7 @@ class StreamRunner:
         self._timers: dict[ev.DeadlineKind, asyncio.TimerHandle] = {}
         self._questions: set[asyncio.Task[None]] = set()
         self._annotation: cmd.Annotate | None = None
-        self._trace = services.tracing.stream() if services.tracing is not None else None
+        self._trace = services.tracing.stream(traceparent) if services.tracing is not None else None
         self._detached = False
         self._seat = services.room.seat()
 

@@ -127,6 +127,7 @@ class Servicer:
             services=self._services,
             write=context.write,
             abort_later=abort.set,
+            traceparent=_traceparent(context),
         )
         why = "the stream is not done"
         try:
@@ -190,8 +191,17 @@ class Servicer:
 
 def _route_names(context: Context) -> tuple[str, ...]:
     """The route's name: gRPC metadata from Envoy's configuration, never a header of the client's."""
-    metadata = context.invocation_metadata() or ()
-    return tuple(str(value) for key, value in metadata if key == ROUTE_KEY)
+    return _metadata(context, ROUTE_KEY)
+
+
+def _traceparent(context: Context) -> str | None:
+    """The span of Envoy's own tracing, which is metadata; a client's is a header."""
+    found = _metadata(context, "traceparent")
+    return found[0] if len(found) == 1 else None
+
+
+def _metadata(context: Context, name: str) -> tuple[str, ...]:
+    return tuple(str(value) for key, value in context.invocation_metadata() or () if key == name)
 
 
 class _LateAbort:

@@ -3,6 +3,10 @@
 Needs ``headgate[otel]`` and is imported only where ``otel.traces_wanted``. Nothing that the caller wrote
 enters a span, save the ids of its ``traceparent``: ``tracestate`` and ``baggage`` are free text and end
 here.
+
+Envoy's own tracing says in the gRPC call's metadata, where no client can write, which span an exchange
+belongs to: it is the parent. A request's ``traceparent`` is linked to and no more: continued, it would let
+clients choose whether they are traced, and put spans into traces of others.
 """
 
 from __future__ import annotations
@@ -14,11 +18,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import (
+    Link,
     NonRecordingSpan,
     SpanContext,
     SpanKind,
@@ -38,7 +44,6 @@ from extproc.edge.telemetry import action_name, effect_name, error_type, streame
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opentelemetry.context import Context
     from opentelemetry.trace import Span
 
     from extproc.core.commands import RunEffect
@@ -56,31 +61,37 @@ _TRACEPARENT: Final = re.compile(
 _Attributes = dict[str, str | bool | int | float]
 
 
-def parent_of(traceparent: str | None) -> Context | None:
-    """The span that a ``traceparent`` names; None where it is missing or malformed: a new trace begins."""
+def caller_of(traceparent: str | None) -> SpanContext | None:
+    """The span that a ``traceparent`` names; None where it is missing or malformed."""
     found = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
     if found is None:
         return None
-    context = SpanContext(
+    return SpanContext(
         trace_id=int(found["trace"], 16),
         span_id=int(found["span"], 16),
         is_remote=True,
         # Of the flags only "sampled" has a meaning for us.
         trace_flags=TraceFlags(int(found["flags"], 16) & TraceFlags.SAMPLED),
     )
-    return trace.set_span_in_context(NonRecordingSpan(context))
 
 
 class Tracing:
-    """Makes spans. The provider says where they go, and how many."""
+    """Makes spans. The provider says where they go, and how many.
 
-    def __init__(self, provider: TracerProvider, *, limits: Limits = LIMITS) -> None:
+    ``joins_callers`` says that a request's ``traceparent`` never comes from a client: spans are then part
+    of the trace that it names, and sampled with it.
+    """
+
+    def __init__(
+        self, provider: TracerProvider, *, joins_callers: bool = False, limits: Limits = LIMITS
+    ) -> None:
         self._provider = provider
+        self._joins_callers = joins_callers
         self._limits = limits
         self._tracer = provider.get_tracer(_SERVICE, version("headgate"), schema_url=names.SCHEMA_URL)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Tracing:
+    def from_environment(cls, environment: Mapping[str, str], *, joins_callers: bool = False) -> Tracing:
         """Tracing as the standard OTEL_* variables say; the service is called headgate unless they name it.
 
         The exporter, its batches, the sampler and the resource read theirs by themselves.
@@ -89,11 +100,12 @@ class Tracing:
         named = environment.get("OTEL_SERVICE_NAME") or _SERVICE
         provider = TracerProvider(resource=Resource.create({SERVICE_NAME: named}), shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        return cls(provider)
+        return cls(provider, joins_callers=joins_callers)
 
-    def stream(self) -> StreamTrace:
-        """The trace of a stream that begins now."""
-        return StreamTrace(self._tracer, self._limits)
+    def stream(self, traceparent: str | None = None) -> StreamTrace:
+        """The trace of a stream that begins now; ``traceparent`` is Envoy's own, where it traces."""
+        parent = caller_of(traceparent)
+        return StreamTrace(self._tracer, self._limits, parent=parent, joins_callers=self._joins_callers)
 
     def close(self) -> None:
         """Send what is left, and wait no longer than ``trace_close_ms``. Not for the event loop."""
@@ -121,12 +133,25 @@ class _Effect:
 class StreamTrace:
     """What one stream's spans are made of. Used from the event loop."""
 
-    __slots__ = ("_at_us", "_effects", "_limits", "_offset_us", "_parent", "_tracer")
+    __slots__ = (
+        "_at_us",
+        "_caller",
+        "_effects",
+        "_joins_callers",
+        "_limits",
+        "_offset_us",
+        "_parent",
+        "_tracer",
+    )
 
-    def __init__(self, tracer: Tracer, limits: Limits) -> None:
+    def __init__(
+        self, tracer: Tracer, limits: Limits, *, parent: SpanContext | None, joins_callers: bool
+    ) -> None:
         self._tracer = tracer
         self._limits = limits
-        self._parent: Context | None = None
+        self._parent = parent
+        self._joins_callers = joins_callers
+        self._caller: SpanContext | None = None
         self._at_us = 0
         self._effects: dict[int, list[_Effect]] = {}
         # From the monotonic clock to the wall's.
@@ -136,7 +161,7 @@ class StreamTrace:
         """Look at an event before the core does."""
         self._at_us = event.at_us
         if isinstance(event, ev.RequestHeaders):
-            self._parent = parent_of(event.head.header("traceparent"))
+            self._caller = caller_of(event.head.header("traceparent"))
 
     def effect(
         self, command: RunEffect, outcome: Answer | FailureKind, *, started_us: int, ended_us: int
@@ -151,9 +176,12 @@ class StreamTrace:
         at_us = self._at_us
         effects = self._effects.pop(record.exchange, [])
         started_us = at_us - record.total_us
+        parent = self._parent or (self._caller if self._joins_callers else None)
+        linked = None if self._caller is parent else self._caller
         span = self._tracer.start_span(
             _span_name(record),
-            context=self._parent,
+            context=_within(parent),
+            links=[] if linked is None else [Link(linked)],
             kind=SpanKind.CLIENT,
             attributes=_attributes(record),
             start_time=self._ns(started_us),
@@ -231,6 +259,11 @@ class StreamTrace:
 
     def _ns(self, at_us: int) -> int:
         return (at_us + self._offset_us) * _NS_PER_US
+
+
+def _within(parent: SpanContext | None) -> Context:
+    """The context of a span's child; without one, of a new trace."""
+    return Context() if parent is None else trace.set_span_in_context(NonRecordingSpan(parent), Context())
 
 
 def _span_name(record: Record) -> str:

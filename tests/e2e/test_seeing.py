@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis
+import yaml
 from live_traffic import GENERATE, STREAM, Planted, Seen, ask, body_of, leaks, plant, text_of
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -182,10 +183,20 @@ class Collector:
 
         class Responder(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                kept.append(self.rfile.read(int(self.headers["content-length"])))
+                kept.append(b"".join(self.pieces()))
                 self.send_response(200)
                 self.send_header("content-length", "0")
                 self.end_headers()
+
+            def pieces(self) -> Iterator[bytes]:
+                """The body; Envoy sends its own in chunks."""
+                if length := self.headers["content-length"]:
+                    yield self.rfile.read(int(length))
+                    return
+                while size := int(self.rfile.readline(), 16):
+                    yield self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -195,9 +206,13 @@ class Collector:
         self._thread.start()
 
     @property
+    def port(self) -> int:
+        return self._server.server_port
+
+    @property
     def variables(self) -> dict[str, str]:
         return {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self._server.server_port}",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.port}",
             "OTEL_BSP_SCHEDULE_DELAY": "100",
         }
 
@@ -210,14 +225,18 @@ class Collector:
             for span in scope.spans
         ]
 
-    def trace(self, trace_id: str) -> dict[str, Span]:
-        """The spans of a trace by name, once its exchange is among them."""
+    def trace(self) -> dict[str, Span]:
+        """The spans of the one exchange's trace by name, once it is whole."""
 
         def whole() -> dict[str, Span]:
-            found = {span.name: span for span in self.spans() if span.trace_id.hex() == trace_id}
-            return found if "text_completion vllm_stand_in" in found else {}
+            spans = self.spans()
+            exchanges = [span for span in spans if span.name == "text_completion vllm_stand_in"]
+            if not exchanges:
+                return {}
+            (exchange,) = exchanges
+            return {span.name: span for span in spans if span.trace_id == exchange.trace_id}
 
-        return eventually(whole)
+        return eventually(whole, within_s=30)
 
     def close(self) -> None:
         self._server.shutdown()
@@ -242,14 +261,56 @@ def attributes_of(span: Span) -> dict[str, object]:
     return {one.key: getattr(one.value, str(one.value.WhichOneof("value"))) for one in span.attributes}
 
 
-def test_an_exchange_is_a_trace_that_goes_on_from_the_caller_s(
+def traced_by_envoy(collector: Collector) -> Callable[[str], str]:
+    """Has Envoy itself send spans to the collector."""
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": collector.port}}
+    package = "type.googleapis.com/envoy.config.trace.v3"
+    http_uri = {"uri": "http://collector/v1/traces", "cluster": "collector", "timeout": "5s"}
+    provider = {
+        "name": "envoy.tracers.opentelemetry",
+        "typed_config": {
+            "@type": f"{package}.OpenTelemetryConfig",
+            "service_name": "envoy",
+            "http_service": {"http_uri": http_uri},
+        },
+    }
+
+    def edit(text: str) -> str:
+        configuration = yaml.safe_load(text)
+        resources = configuration["static_resources"]
+        connection = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+        connection["tracing"] = {"provider": provider}
+        endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+        assignment = {"cluster_name": "collector", "endpoints": endpoints}
+        resources["clusters"].append({"name": "collector", "load_assignment": assignment})
+        return yaml.safe_dump(configuration)
+
+    return edit
+
+
+def test_a_client_s_trace_is_not_continued(
     make_gateway: MakeGateway, stand_in: StandIn, collector: Collector
 ):
-    gateway = make_gateway(variables=collector.variables)
+    """Envoy takes it away, whatever the filter is told to believe."""
+    gateway = make_gateway(variables=collector.variables, options=("--trust-traceparent",))
     seen = asked_with(gateway, plant(stand_in).prompt, traceparent=f"00-{TRACE_ID}-{PARENT_ID}-01")
+    spans = collector.trace()
+    exchange = spans["text_completion vllm_stand_in"]
+    assert attributes_of(exchange)["headgate.request_id"] == seen.request_id
+    assert (exchange.parent_span_id.hex(), len(exchange.links)) == ("", 0)
+    assert exchange.trace_id.hex() != TRACE_ID
+
+
+def test_an_exchange_is_a_trace_that_goes_on_from_envoy_s(
+    make_gateway: MakeGateway, stand_in: StandIn, collector: Collector
+):
+    gateway = make_gateway(variables=collector.variables, edit=traced_by_envoy(collector))
+    seen = asked_with(gateway, plant(stand_in).prompt, traceparent=f"00-{TRACE_ID}-{PARENT_ID}-00")
     record = gateway.verdict(seen.request_id)
-    spans = collector.trace(TRACE_ID)
-    assert set(spans) == {
+    spans = collector.trace()
+    trace_id = spans["text_completion vllm_stand_in"].trace_id
+    assert trace_id.hex() != TRACE_ID
+    assert spans.keys() >= {
         "text_completion vllm_stand_in",
         "headgate.judge",
         "headgate.reserve",
@@ -257,8 +318,16 @@ def test_an_exchange_is_a_trace_that_goes_on_from_the_caller_s(
         "headgate.upstream",
         "headgate.settle",
     }
+    # Envoy sends its own later.
+    parent = spans["text_completion vllm_stand_in"].parent_span_id
+
+    def of_envoy() -> list[Span]:
+        return [one for one in collector.spans() if (one.trace_id, one.span_id) == (trace_id, parent)]
+
+    (asked,) = eventually(of_envoy, within_s=30)
+    assert asked.name.startswith("async envoy.service.ext_proc")
+    spans = {name: span for name, span in spans.items() if name.startswith(("headgate", "text_completion"))}
     exchange = spans["text_completion vllm_stand_in"]
-    assert exchange.parent_span_id.hex() == PARENT_ID
     attributes = attributes_of(exchange)
     assert attributes["gen_ai.request.model"] == "vllm_stand_in"
     assert attributes["headgate.request_id"] == seen.request_id
@@ -320,6 +389,10 @@ def held_by(books: redis.Redis) -> str:
     return repr([(key, reads[books.type(key)](key)) for key in books.keys("*")])
 
 
+def exchanges_of(collector: Collector) -> list[Span]:
+    return [span for span in collector.spans() if not span.parent_span_id]
+
+
 def test_a_canary_comes_out_nowhere(
     make_gateway: MakeGateway, stand_in: StandIn, collector: Collector, books: redis.Redis
 ):
@@ -354,7 +427,7 @@ def test_a_canary_comes_out_nowhere(
         assert seen.status >= 400
         gateway.verdict(seen.request_id)
         logged(gateway, seen)
-    collector.trace(TRACE_ID)
+    eventually(lambda: len(exchanges_of(collector)) >= len(refused), within_s=30)
 
     shown = {
         **written_by(gateway),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from records import ENTITIES, RECORD, VERDICT, records
@@ -25,7 +25,7 @@ from extproc.domain.limits import LIMITS
 from extproc.domain.ports import Classify, Renew, Renewed, Reserve, Settle, Settled
 from extproc.domain.verdict import Action, Mode, Reason
 from extproc.edge.conventions import SCHEMA_URL
-from extproc.edge.tracing import StreamTrace, Tracing, parent_of
+from extproc.edge.tracing import StreamTrace, Tracing, caller_of
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN_ID = "00f067aa0ba902b7"
@@ -45,12 +45,18 @@ AT_US = 10_000_000
 class Bench:
     """One stream's trace and the spans that it made."""
 
-    def __init__(self, sampler: Sampler | None = None) -> None:
+    def __init__(
+        self,
+        sampler: Sampler | None = None,
+        *,
+        joins_callers: bool = False,
+        traceparent: str | None = None,
+    ) -> None:
         self.exporter = InMemorySpanExporter()
         provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.tracing = Tracing(provider)
-        self.stream: StreamTrace = self.tracing.stream()
+        self.tracing = Tracing(provider, joins_callers=joins_callers)
+        self.stream: StreamTrace = self.tracing.stream(traceparent)
 
     def head(self, **headers: str) -> None:
         named = {name: (value,) for name, value in headers.items()}
@@ -212,12 +218,54 @@ def test_effects_are_bounded_and_renewals_left_out(bench):
 # --- the caller's trace ----------------------------------------------------------------------
 
 
-def test_the_caller_s_trace_goes_on(bench):
+def test_a_client_s_trace_is_linked_to_and_not_joined(bench):
+    bench.head(traceparent=f"00-{TRACE_ID}-{SPAN_ID}-01", tracestate="canary=1", baggage="canary=2")
+    bench.record()
+    span = bench.spans["text_completion scripted"]
+    assert span.parent is None
+    assert f"{span.context.trace_id:032x}" != TRACE_ID
+    (link,) = span.links
+    assert (f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}") == (TRACE_ID, SPAN_ID)
+    assert not link.context.trace_state
+    assert {one.context.trace_id for one in bench.spans.values()} == {span.context.trace_id}
+    assert "canary" not in written(bench)
+
+
+@pytest.mark.parametrize("flags", ["00", "01"])
+@pytest.mark.parametrize(("sampler", "exported"), [(ALWAYS_ON, True), (ALWAYS_OFF, False)])
+def test_a_client_does_not_choose_whether_it_is_traced(sampler, exported, flags):
+    bench = Bench(ParentBased(sampler))
+    bench.head(traceparent=f"00-{TRACE_ID}-{SPAN_ID}-{flags}")
+    bench.record()
+    assert bool(bench.spans) is exported
+
+
+@pytest.mark.parametrize("joins_callers", [True, False])
+def test_envoy_s_own_trace_goes_on_whatever_a_client_sends(joins_callers):
+    envoys = f"00-{'a' * 32}-{'b' * 16}-01"
+    bench = Bench(traceparent=envoys, joins_callers=joins_callers)
+    bench.head(traceparent=f"00-{TRACE_ID}-{SPAN_ID}-00")
+    bench.record()
+    span = bench.spans["text_completion scripted"]
+    assert f"{span.context.trace_id:032x}-{span.parent.span_id:016x}" == envoys[3:-3]
+    (link,) = span.links
+    assert f"{link.context.trace_id:032x}" == TRACE_ID
+
+
+def test_what_envoy_leaves_out_is_left_out():
+    bench = Bench(traceparent=f"00-{TRACE_ID}-{SPAN_ID}-00")
+    bench.record()
+    assert bench.spans == {}
+
+
+def test_the_trace_of_a_trusted_caller_goes_on():
+    bench = Bench(joins_callers=True)
     bench.head(traceparent=f"00-{TRACE_ID}-{SPAN_ID}-01", tracestate="canary=1", baggage="canary=2")
     bench.record()
     span = bench.spans["text_completion scripted"]
     assert f"{span.context.trace_id:032x}" == TRACE_ID
     assert f"{span.parent.span_id:016x}" == SPAN_ID
+    assert span.links == ()
     assert not span.context.trace_state
     assert not span.parent.trace_state
 
@@ -236,11 +284,13 @@ def test_the_caller_s_trace_goes_on(bench):
         "",
     ],
 )
-def test_what_is_no_traceparent_begins_a_new_trace(bench, traceparent):
+@pytest.mark.parametrize("joins_callers", [True, False])
+def test_what_is_no_traceparent_begins_a_new_trace(joins_callers, traceparent):
+    bench = Bench(joins_callers=joins_callers)
     bench.head(traceparent=traceparent)
     bench.record()
     span = bench.spans["text_completion scripted"]
-    assert span.parent is None
+    assert (span.parent, span.links) == (None, ())
     assert f"{span.context.trace_id:032x}" != TRACE_ID
 
 
@@ -255,17 +305,17 @@ _HEX = st.text("0123456789abcdef", min_size=1, max_size=33)
     )
 )
 def test_a_traceparent_is_read_as_the_sdk_reads_it(traceparent):
-    ours = parent_of(traceparent)
+    mine = caller_of(traceparent)
     theirs = TraceContextTextMapPropagator().extract({"traceparent": traceparent})
-    if ours is not None:
-        (mine,), (reference,) = ours.values(), theirs.values()
-        mine, reference = mine.get_span_context(), reference.get_span_context()
+    if mine is not None:
+        (reference,) = theirs.values()
+        reference = reference.get_span_context()
         assert (mine.trace_id, mine.span_id) == (reference.trace_id, reference.span_id)
         assert mine.trace_flags.sampled == reference.trace_flags.sampled
 
 
-def test_a_caller_may_have_itself_left_out():
-    bench = Bench(ParentBased(ALWAYS_ON))
+def test_a_trusted_caller_may_have_itself_left_out():
+    bench = Bench(ParentBased(ALWAYS_ON), joins_callers=True)
     bench.head(traceparent=f"00-{TRACE_ID}-{SPAN_ID}-00")
     bench.record()
     assert bench.spans == {}
