@@ -110,9 +110,9 @@ def judged(message: RequestMessage) -> set[str]:
     return named.union(*({one.text, *one.text.split("\n")} for one in message.segments))
 
 
-def is_media(text: str) -> bool:
-    # Of JSON within a string the escapes were read.
-    return text.startswith("data:") or text.startswith(WAV[:16]) or "\\" in text
+def is_read_otherwise(text: str) -> bool:
+    # Media are reported as unscanned; of JSON within a string the escapes were read.
+    return text.startswith(("data:", WAV[:16])) or "\\" in text
 
 
 def unlike(codec: Codec, body: bytes, keys: frozenset[str]) -> str | None:
@@ -133,7 +133,7 @@ def unlike(codec: Codec, body: bytes, keys: frozenset[str]) -> str | None:
     unseen = [
         text
         for is_key, text in strings(document)
-        if text and text not in seen | (keys if is_key else CLOSED) and not is_media(text)
+        if text and text not in seen | (keys if is_key else CLOSED) and not is_read_otherwise(text)
     ]
     return f"nobody judged {unseen}" if unseen else None
 
