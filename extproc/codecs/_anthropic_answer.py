@@ -173,10 +173,11 @@ class AnswerReader:
         root = None if failed else self._parse(body)
         if root is None or anthropic.is_error(root):
             judged = anthropic.judged_error(body, self._status, limits=self._limits)
-            return self._error_parts(judged).frames(judged, error=True)
+            texts_max = self._limits.channels_max
+            return self._error_parts(judged).frames(judged, texts_max=texts_max, error=True)
         parts = Parts(watched=self._facts.watched)
         usage = self._message.read_whole(body, root, parts)
-        return parts.frames(body, usage=usage)
+        return parts.frames(body, texts_max=self._limits.channels_max, usage=usage)
 
     def _failed_event(self, kind: str, raw: bytes, base: int, document: bytes) -> list[ResponseFrame]:
         """A failure that the server reports within a stream, which ends with it."""

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 # A text that is whole where it stands (a name, a stop sequence): its channel ends with it.
 ONCE: Final = "output.once"
-# So many texts of a JSON answer make one frame: each has a channel, and of these an exchange has few.
-_FRAME_TEXTS_MAX: Final = 32
 
 
 @dataclass(slots=True)
@@ -178,15 +176,18 @@ class Parts:
         return _frame(raw, base, self.places, self.ended, usage=usage, final=final, error=error)
 
     def frames(
-        self, document: bytes, *, usage: Usage | None = None, error: bool = False
+        self, document: bytes, *, texts_max: int, usage: Usage | None = None, error: bool = False
     ) -> list[ResponseFrame]:
-        """A whole answer as frames of slices of it; each text ends in its own."""
+        """A whole answer as frames of slices of it; each text ends in its own.
+
+        ``texts_max`` is how many a frame may have: each has a channel, and of these an exchange has few.
+        """
         self.places.sort(key=_start)
         frames: list[ResponseFrame] = []
         begin = 0
-        for first in range(0, max(len(self.places), 1), _FRAME_TEXTS_MAX):
-            places = self.places[first : first + _FRAME_TEXTS_MAX]
-            final = first + _FRAME_TEXTS_MAX >= len(self.places)
+        for first in range(0, max(len(self.places), 1), texts_max):
+            places = self.places[first : first + texts_max]
+            final = first + texts_max >= len(self.places)
             end = len(document) if final else places[-1].text.end
             ended = [place.site for place in places if place.site is not None]
             frames.append(

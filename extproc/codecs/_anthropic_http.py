@@ -35,6 +35,8 @@ _TYPES: Final = {
     504: "timeout_error",
     529: "overloaded_error",
 }
+# A server's own failures, by whatever it calls them: within a stream there is no status that says so.
+_SERVER_TYPES: Final = frozenset({"api_error", "internal_error", "server_error", "InternalServerError"})
 _ROOT_MEMBERS: Final = frozenset({"type", ERROR, "request_id"})
 _ERROR_MEMBERS: Final = frozenset({"type", _MESSAGE})
 _OPENAI_MEMBERS: Final = _ERROR_MEMBERS | {"param", "code"}
@@ -106,8 +108,10 @@ def judged_error(body: bytes, status: int, *, limits: Limits) -> bytes:
     if not isinstance(root, Object):
         return _withheld(status)
     said = _said(root)
-    leaves = leaves_of(body, root, keys=True, limits=limits)
-    if said is None or any(http.must_withhold(text.value, status) for text in leaves):
+    leaves = [text.value for text in leaves_of(body, root, keys=True, limits=limits)]
+    if said is None or not _SERVER_TYPES.isdisjoint(leaves):
+        return _withheld(status)
+    if any(http.must_withhold(text, status) for text in leaves):
         return _withheld(status)
     return body if _is_own(root) else error_document(said, type_of(status))
 

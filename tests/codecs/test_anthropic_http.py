@@ -171,6 +171,11 @@ def test_any_other_error_is_withheld(document):
     assert judged(document, 404) == error("not_found_error", WITHHELD)
 
 
+@pytest.mark.parametrize("kind", ["api_error", "internal_error", "InternalServerError"])
+def test_a_servers_own_failure_within_a_stream_is_withheld(kind):
+    assert judged(error(kind, "it exploded"), 200) == error("api_error", WITHHELD)
+
+
 @pytest.mark.parametrize(
     ("status", "kind"), [(500, "api_error"), (503, "overloaded_error"), (529, "overloaded_error")]
 )

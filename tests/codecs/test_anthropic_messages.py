@@ -347,3 +347,28 @@ def test_chunks_mean_nothing_and_nothing_found_goes_out(blocks, places):
 def test_a_guard_in_shadow_changes_no_byte(blocks):
     stream = stream_of(blocks)
     assert answered(stream, mode=Mode.SHADOW).sent(Lane.RESPONSE) == stream
+
+
+def test_a_call_with_many_values_is_redacted_in_all_of_them():
+    values = [f"{SECRET} {at}" for at in range(3 * LIMITS.channels_max)]
+    block = {"type": "tool_use", "id": "", "name": "x", "input": {"all": values}}
+    play = Playbook(policy(watching()), codecs=[CODEC])
+    play.head(PATH)
+    play.body(BODY, end=True)
+    play.answer_head(content_type="application/json")
+    play.answer(json.dumps({"type": "message", "content": [block]}).encode(), end=True)
+    (call,) = json.loads(play.sent(Lane.RESPONSE))["content"]
+    assert call["input"] == {"all": [f"[SECRET] {at}" for at in range(3 * LIMITS.channels_max)]}
+
+
+def test_a_whole_answer_that_is_blocked_late_is_refused_with_a_status():
+    values = [*("fine" for _ in range(3 * LIMITS.channels_max)), SECRET]
+    block = {"type": "tool_use", "id": "", "name": "x", "input": {"all": values}}
+    play = Playbook(policy(watching(block=True)), codecs=[CODEC])
+    play.head(PATH)
+    play.body(BODY, end=True)
+    play.answer_head(content_type="application/json")
+    play.answer(json.dumps({"type": "message", "content": [block]}).encode(), end=True)
+    assert play.sent(Lane.RESPONSE) == b""
+    (refused,) = play.of(cmd.Refuse)
+    assert (refused.refusal.status, json.loads(refused.refusal.body)["type"]) == (403, "error")
