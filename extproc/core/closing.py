@@ -11,7 +11,7 @@ from extproc.core import commands as cmd
 from extproc.core.events import DeadlineKind
 from extproc.domain.errors import FailureKind
 from extproc.domain.ports import Classify, Renew, Reserve, Reserved, Settle, Settled
-from extproc.domain.prices import price_of
+from extproc.domain.prices import COST_DECIMALS, price_of
 from extproc.domain.segment import Operation
 from extproc.domain.verdict import Action, OnError, Reason, Record
 
@@ -142,13 +142,28 @@ def record_of(
     )
 
 
-def annotation_of(exchanges: Sequence[Exchange], facts: StreamFacts) -> cmd.Annotate:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Over:
+    """What came of the exchanges of a stream that are closed, of which core may forget the rest."""
+
+    cost_usd: float | None = None
+    unscanned: frozenset[Unscanned] = frozenset()
+
+    def and_also(self, exchange: Exchange, prices: Mapping[str, Price | None]) -> Over:
+        """The same with one more exchange."""
+        costs = [one for one in (self.cost_usd, cost_of(exchange, prices)) if one is not None]
+        total = round(sum(costs), COST_DECIMALS) if costs else None
+        return Over(cost_usd=total, unscanned=self.unscanned.union(unscanned_by(exchange)))
+
+
+def annotation_of(exchanges: Sequence[Exchange], facts: StreamFacts, over: Over) -> cmd.Annotate:
     """How a stream of one or more exchanges stands, for Envoy's access log."""
     gravest = max(exchanges, key=lambda one: one.action)
     failed = gravest.upstream_error and gravest.action is Action.ALLOW
     principal, request = gravest.view.principal, gravest.view.request
     model = request.params.model if request is not None else ""
-    costs = [cost for one in exchanges if (cost := cost_of(one, facts.prices)) is not None]
+    for one in exchanges:
+        over = over if one.closed else over.and_also(one, facts.prices)
     return cmd.Annotate(
         action=gravest.action,
         reason=Reason.UPSTREAM_ERROR if failed else gravest.reason,
@@ -161,8 +176,8 @@ def annotation_of(exchanges: Sequence[Exchange], facts: StreamFacts) -> cmd.Anno
         input_tokens=sum(one.input_tokens for one in exchanges),
         output_tokens=sum(one.output_tokens for one in exchanges),
         route=facts.route,
-        unscanned=tuple(sorted({kind for one in exchanges for kind in unscanned_by(one)})),
-        cost_usd=sum(costs) if costs else None,
+        unscanned=tuple(sorted(over.unscanned)),
+        cost_usd=over.cost_usd,
     )
 
 
@@ -188,6 +203,7 @@ class Books:
         self._closed_early: dict[int, int] = {}
         self._renewing = False
         self._told: cmd.Annotate | None = None
+        self._over = Over()
 
     @property
     def status(self) -> int:
@@ -221,7 +237,7 @@ class Books:
         """What Envoy's access log should hear of the stream, where it has not heard it yet."""
         if not exchanges:
             return []
-        annotation = annotation_of(exchanges, self._facts)
+        annotation = annotation_of(exchanges, self._facts, self._over)
         if annotation == self._told:
             return []
         self._told = annotation
@@ -302,6 +318,7 @@ class Books:
         if exchange.closed:
             return
         exchange.closed = True
+        self._over = self._over.and_also(exchange, self._facts.prices)
         if any(one[0] is exchange for one in self._reserving.values()):
             # Whether anything is held is known only when the answer comes.
             self._closed_early[id(exchange)] = status

@@ -12,8 +12,8 @@ ANY_MODEL: Final = "*"
 """Stands in a policy for every model that it does not name."""
 
 _TOKENS_PRICED: Final = 1_000_000
-# Finer than the price of one token of the cheapest model, and short enough to read.
-_DECIMALS: Final = 12
+COST_DECIMALS: Final = 12
+"""Finer than the price of one token of the cheapest model, and short enough to read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Price:
     def of(self, input_tokens: int, output_tokens: int) -> float:
         """What so many tokens cost, in US dollars."""
         cost = (self.input * input_tokens + self.output * output_tokens) / _TOKENS_PRICED
-        return round(cost, _DECIMALS)
+        return round(cost, COST_DECIMALS)
 
 
 def price_of(prices: Mapping[str, Price | None], model: str) -> Price | None:

@@ -189,3 +189,17 @@ def test_an_effect_names_its_exchange():
     play.effect(1, granted())
     play.close()
     assert [one.exchange for one in play.effects()] == [0, 1, 0, 1]
+
+
+def test_cost_is_that_of_all_exchanges_also_of_those_that_are_over():
+    priced = replace(policy(), prices={"m": Price(input=1, output=1_000_000)})
+    play = Playbook(priced, alone=False)
+    play.head()
+    play.body(b"one\ntwo\n")
+    play.answer_head()
+    play.answer(b"0 it is\n0 .\n1 so\n1 is it\n")
+    play.body(b"", end=True)
+    play.answer(b"1 .\n")
+    play.answer(b"", end=True)
+    assert [record.cost_usd for record in play.records()] == [1.0, 2.0]
+    assert play.of(cmd.Annotate)[-1].cost_usd == 3.0
