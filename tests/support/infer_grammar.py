@@ -103,10 +103,10 @@ def _request(backend: Backend, rng: random.Random) -> tuple[Members, bytes]:
             continue
         count = dimension if dimension > 0 else rng.choice((1, 1, 2, 3))
         shape = [count] if batch is None else [batch, count]
-        value = _value(name, datatype, rng)
+        value = value_of(name, datatype, rng)
         # One setting holds for a whole batch.
         values = [
-            value if name in _VALUES else _value(name, datatype, rng) for _ in range(count * (batch or 1))
+            value if name in _VALUES else value_of(name, datatype, rng) for _ in range(count * (batch or 1))
         ]
         tensor = Members(
             [
@@ -115,12 +115,12 @@ def _request(backend: Backend, rng: random.Random) -> tuple[Members, bytes]:
                 ("datatype", "BYTES" if datatype == "STRING" else datatype),
             ]
         )
-        packed = _packed(datatype, values) if rng.random() < in_tail else None
-        if packed is None:
+        piece = packed(datatype, values) if rng.random() < in_tail else None
+        if piece is None:
             tensor.pairs.append(("data", _nested(values, shape) if rng.random() < 0.2 else values))
         else:
-            tensor.pairs.append(("parameters", Members([("binary_data_size", len(packed))])))
-            tail += packed
+            tensor.pairs.append(("parameters", Members([("binary_data_size", len(piece))])))
+            tail += piece
         if rng.random() < 0.03:
             tensor.pairs[2] = ("datatype", rng.choice(_DATATYPES))
         listed.append(tensor)
@@ -145,27 +145,27 @@ def _top(listed: list[Value], rng: random.Random) -> list[tuple[str, Value]]:
     return pairs
 
 
-def _value(name: str, datatype: str, rng: random.Random) -> Value:
+def value_of(name: str, datatype: str, rng: random.Random) -> Value:
     if name == "sampling_parameters":
         return document_of(rng)
     return rng.choice(_VALUES.get(name) or _VALUES_OF[datatype])
 
 
-def _packed(datatype: str, values: list[Value]) -> bytes | None:
+def packed(datatype: str, values: list[Value]) -> bytes | None:
     """The values as the tail has them; None where one does not fit."""
-    packed = b""
+    written = b""
     for value in values:
         if datatype == "STRING":
             spelled = str(value).encode()
-            packed += struct.pack("<I", len(spelled)) + spelled
+            written += struct.pack("<I", len(spelled)) + spelled
         elif isinstance(value, int | float):
             try:
-                packed += struct.pack(f"<{_FORMATS[datatype]}", value)
+                written += struct.pack(f"<{_FORMATS[datatype]}", value)
             except struct.error:
                 return None
         else:
             return None
-    return packed
+    return written
 
 
 def _nested(values: list[Value], shape: list[int]) -> Value:
