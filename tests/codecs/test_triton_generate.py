@@ -10,7 +10,7 @@ from extproc.domain.errors import PeerError
 from extproc.domain.head import RequestHead, ResponseHead
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import RequestEdits
-from extproc.domain.segment import Operation
+from extproc.domain.segment import Backend, Operation, Unscanned
 from extproc.domain.verdict import Reason, Refusal
 
 REQUEST_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -158,3 +158,61 @@ def test_calls_out_of_order_are_bugs():
         opened().write_request(0, RequestEdits())
     with pytest.raises(AssertionError):
         opened().read_response(b"", eof=True)
+
+
+ANSWERS = {
+    Backend.TENSORRTLLM: {
+        "batch_index": 0,
+        "context_logits": 0.0,
+        "cum_log_probs": [-0.5, -1.25],
+        "generation_logits": [0.5],
+        "model_name": "m",
+        "model_version": "1",
+        "output_log_probs": [0.0, -0.125],
+        "sequence_end": False,
+        "sequence_id": 0,
+        "sequence_index": 0,
+        "sequence_start": False,
+        "text_output": ["one", "two"],
+    },
+    Backend.LLMAPI: {
+        "cumulative_logprob": -0.5,
+        "finish_reason": ["stop", "length"],
+        "model_name": "m",
+        "model_version": "1",
+        "text_output": ["one", "two"],
+    },
+}
+
+
+@pytest.mark.parametrize("backend", ANSWERS)
+@pytest.mark.parametrize("streamed", [True, False])
+def test_what_tensorrt_llm_tells_beside_its_texts_is_no_text(backend, streamed):
+    session = opened()
+    session.read_request(b'{"text_input":"x","max_tokens":5}', eof=True)
+    session.write_request(0, RequestEdits(backend=backend))
+    session.read_response_head(ResponseHead(status=200, headers=EVENTS if streamed else {}))
+    document = json.dumps(ANSWERS[backend], separators=(",", ":")).encode()
+    sent = b"data: " + document + b"\n\n" if streamed else document
+    (frame,) = session.read_response(sent, eof=True)
+    assert [(*delta.channel, delta.text) for delta in frame.deltas] == [
+        (0, "text_output", "one"),
+        (1, "text_output", "two"),
+    ]
+    assert session.write_response(frame, ("one", "two")) == sent
+    redacted = session.write_response(frame, ("[X]", "two"))
+    assert redacted == sent.replace(b'"one"', b'"[X]"')
+
+
+def test_why_an_answer_stopped_may_be_the_callers_own_word_and_is_scanned():
+    session = opened()
+    session.read_request(b'{"text_input":"x"}', eof=True)
+    session.write_request(0, RequestEdits(backend=Backend.LLMAPI))
+    session.read_response_head(ResponseHead(status=200))
+    (frame,) = session.read_response(b'{"stop_reason":"EVIL","text_output":"x"}', eof=True)
+    assert [delta.text for delta in frame.deltas] == ["EVIL", "x"]
+
+
+def test_content_that_no_guard_can_read_is_reported():
+    (message,) = opened().read_request(b'{"text_input":"x","input_ids":[1,2]}', eof=True)
+    assert message.unscanned == {Unscanned.TOKEN_IDS}
