@@ -56,13 +56,17 @@ def _platform() -> str:
     return sysconfig.get_platform().replace("-", "_").replace(".", "_")
 
 
+def _has_headers(folder: str) -> bool:
+    return Path(folder, "Python.h").is_file()
+
+
 def _missing(compiler: Sequence[str], headers: str) -> str:
     """What a build lacks; empty where it has all."""
     if os.environ.get("HEADGATE_KERNEL") == "off":
         return "HEADGATE_KERNEL is off"
     if sys.implementation.name != "cpython" or not sys.platform.startswith("linux"):
         return "it is built for CPython on Linux"
-    if not Path(headers, "Python.h").is_file():
+    if not _has_headers(headers):
         return "Python's headers are not installed"
     if not compiler or shutil.which(compiler[0]) is None:
         return "there is no C compiler"
