@@ -123,7 +123,6 @@ class AnswerLane:
         """
         if frame.key in self._refused:
             self._count_frame(exchange, frame)
-            exchange.output_bytes += sum(size_bytes(delta.text) for delta in frame.deltas)
             return
         written = len(parts)
         try:
@@ -139,18 +138,20 @@ class AnswerLane:
 
     def _count_frame(self, exchange: Exchange, frame: ResponseFrame) -> None:
         exchange.answer_frames += 1
+        if not frame.error:
+            for delta in frame.deltas:
+                exchange.output_bytes += size_bytes(delta.text)
         if frame.usage is not None:
             exchange.usage_reported = True
             exchange.input_tokens += frame.usage.input_tokens
             exchange.output_tokens += frame.usage.output_tokens
+            exchange.counted_bytes = exchange.output_bytes
+            exchange.counted_frames = exchange.answer_frames
 
     def _frame(self, exchange: Exchange, frame: ResponseFrame, parts: list[bytes]) -> None:
         self._count_frame(exchange, frame)
         if frame.error:
             self._upstream_failed(exchange)
-        else:
-            for delta in frame.deltas:
-                exchange.output_bytes += size_bytes(delta.text)
         self._check_length(exchange)
         if len(frame.deltas) == 1 and not (frame.ended or frame.final or frame.error):
             # Nearly every frame: one text, and nothing ends.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from math import prod
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 # Upstreams without token counts are charged by length; a token of text has at least about 3 bytes.
 _BYTES_PER_TOKEN = 3
 _BYTES_PER_TOKEN_MAX = 64
+# Candidates that the model writes in full, and of which upstreams return and count the best only.
+_UNRETURNED = ("best_of", "beam_width")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -58,26 +61,43 @@ def tokens_spent(exchange: Exchange) -> tuple[int, int] | None:
 
     None at all where the model never saw the request, or answered with an error before any text. All that
     was reserved where a whole answer was asked for and none was seen: the model goes on writing when such a
-    client leaves. Else the upstream's own count as far as it was seen; without one, the prompt's estimate
-    plus the answer's length at three bytes a token, and at least one token a frame.
+    client leaves. Else the upstream's own count as far as it was seen; without one, the prompt's estimate.
+    What came after the last count, or without any, goes by length: three bytes a token, and at least one
+    token a frame.
     """
     silent = exchange.output_bytes == 0 and not exchange.usage_reported
     if not exchange.forwarded or (exchange.upstream_error and silent):
         return 0, 0
     reservation = exchange.reservation
-    # No tokenizer makes this few tokens of so many bytes: the count is wrong or a lie.
-    counted = max(exchange.output_tokens, exchange.output_bytes // _BYTES_PER_TOKEN_MAX)
+    written = _tokens_written(exchange)
     if reservation is None:
-        return (exchange.input_tokens, counted) if exchange.usage_reported else None
+        written *= _unreturned(exchange)
+        return (exchange.input_tokens, written) if exchange.usage_reported else None
     params = exchange.request.params
     prompt_estimate = max(reservation.tokens - params.choices_count * (params.max_output_tokens or 0), 0)
+    output_reserved = reservation.tokens - prompt_estimate
     if silent and not params.stream and not exchange.answer_frames:
-        return prompt_estimate, reservation.tokens - prompt_estimate
-    if exchange.usage_reported:
-        return exchange.input_tokens or prompt_estimate, counted
-    by_length = -(-exchange.output_bytes // _BYTES_PER_TOKEN)
-    frames = exchange.answer_frames if params.stream else 0
-    return prompt_estimate, max(by_length, frames)
+        return prompt_estimate, output_reserved
+    written = max(written, min(written * _unreturned(exchange), output_reserved))
+    return exchange.input_tokens or prompt_estimate, written
+
+
+def _tokens_written(exchange: Exchange) -> int:
+    """The tokens of the answer as far as it was seen."""
+    # No tokenizer makes this few tokens of so many bytes: the count is wrong or a lie.
+    counted = max(exchange.output_tokens, exchange.counted_bytes // _BYTES_PER_TOKEN_MAX)
+    bytes_since = exchange.output_bytes - exchange.counted_bytes
+    by_length = -(-bytes_since // _BYTES_PER_TOKEN)
+    # What follows a whole count has no text: it is how the stream ends.
+    by_frames = exchange.request.params.stream and (bytes_since or not exchange.usage_reported)
+    return counted + max(by_length, exchange.answer_frames - exchange.counted_frames if by_frames else 0)
+
+
+def _unreturned(exchange: Exchange) -> int:
+    """How often the model may have written what the answer shows and counts once."""
+    sampling = exchange.request.params.sampling
+    asked = [sampling.get(name, 1) for name in _UNRETURNED]
+    return prod(count for count in asked if isinstance(count, int) and count > 1)
 
 
 def cost_of(exchange: Exchange, prices: Mapping[str, Price | None]) -> float | None:

@@ -29,6 +29,8 @@ class Exchange:
         "capture",
         "channels",
         "closed",
+        "counted_bytes",
+        "counted_frames",
         "decided_at_us",
         "degraded",
         "edits",
@@ -86,6 +88,9 @@ class Exchange:
         self.usage_reported = False
         self.input_tokens = 0
         self.output_tokens = 0
+        # Of ``output_bytes`` and ``answer_frames``, what the upstream's last count covers.
+        self.counted_bytes = 0
+        self.counted_frames = 0
 
     @property
     def decided(self) -> bool:

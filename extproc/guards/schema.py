@@ -79,14 +79,13 @@ SAMPLING_ALLOWED: Final[Mapping[str, Range]] = MappingProxyType(
         "spaces_between_special_tokens": _ANY,
         "include_stop_str_in_output": _ANY,
         "n": Range(min=1),
-        "best_of": Range(min=1),
-        "beam_width": Range(min=1),
         "num_return_sequences": Range(min=1),
     }
 )
 """What sampling parameters of vLLM and TensorRT-LLM may be set to by default.
 
-How many answers are asked for is bounded by ``choices_count_max``. Left out on purpose: ``logprobs`` and
+How many answers are asked for is bounded by ``choices_count_max``. Left out on purpose: ``best_of`` and
+``beam_width`` (the model writes answers that nobody gets, and no upstream counts), ``logprobs`` and
 ``prompt_logprobs`` (raw text beside the redacted one), ``lora_name`` (another model), ``logit_bias``,
 ``bad_words``, ``guided_*`` (they steer what is said).
 """

@@ -20,13 +20,20 @@ def exchange(
     reserved=100,
     stream=True,
     choices=1,
+    sampling=None,
     operation=Operation.TEXT_COMPLETION,
     **state,
 ) -> Exchange:
     message = RequestMessage(
         key=0,
         operation=operation,
-        params=Params(model="m", stream=stream, max_output_tokens=cap, choices_count=choices),
+        params=Params(
+            model="m",
+            stream=stream,
+            max_output_tokens=cap,
+            choices_count=choices,
+            sampling=sampling or {},
+        ),
         segments=(),
         inspectable_bytes=1,
         unscanned=frozenset({Unscanned.TENSOR, Unscanned.IMAGE}),
@@ -53,7 +60,84 @@ def exchange(
         # The upstream's own count, as far as it was seen.
         ({"usage_reported": True, "input_tokens": 7, "output_tokens": 3}, 10),
         # A count that the text belies.
-        ({"usage_reported": True, "input_tokens": 7, "output_tokens": 1, "output_bytes": 6400}, 107),
+        (
+            {
+                "usage_reported": True,
+                "input_tokens": 7,
+                "output_tokens": 1,
+                "output_bytes": 6400,
+                "counted_bytes": 6400,
+            },
+            107,
+        ),
+        # A count that more text follows: by length, and at least one token a frame.
+        (
+            {
+                "usage_reported": True,
+                "output_tokens": 1,
+                "counted_frames": 1,
+                "answer_frames": 2001,
+                "output_bytes": 8001,
+            },
+            50 + 1 + 2667,
+        ),
+        (
+            {
+                "usage_reported": True,
+                "output_tokens": 5,
+                "counted_frames": 5,
+                "counted_bytes": 20,
+                "answer_frames": 8,
+                "output_bytes": 23,
+            },
+            50 + 5 + 3,
+        ),
+        # What follows the last count is how a stream ends.
+        (
+            {
+                "usage_reported": True,
+                "output_tokens": 5,
+                "counted_frames": 5,
+                "counted_bytes": 20,
+                "answer_frames": 6,
+                "output_bytes": 20,
+            },
+            50 + 5,
+        ),
+        # Candidates that nobody gets, up to what was reserved; and above it only what was seen.
+        (
+            {
+                "usage_reported": True,
+                "input_tokens": 7,
+                "output_tokens": 8,
+                "choices": 4,
+                "cap": 20,
+                "sampling": {"best_of": 4},
+            },
+            7 + 32,
+        ),
+        (
+            {
+                "usage_reported": True,
+                "input_tokens": 7,
+                "output_tokens": 19,
+                "choices": 6,
+                "cap": 10,
+                "sampling": {"best_of": 2, "beam_width": 3, "n": 1},
+            },
+            7 + 60,
+        ),
+        ({"output_bytes": 30, "choices": 4, "cap": 20, "sampling": {"best_of": 4}}, 20 + 40),
+        (
+            {
+                "usage_reported": True,
+                "output_tokens": 90,
+                "choices": 4,
+                "cap": 20,
+                "sampling": {"best_of": 4},
+            },
+            20 + 90,
+        ),
         # It told what it wrote but not what it read: the prompt's estimate, 100 less the cap of 50.
         ({"usage_reported": True, "output_tokens": 3}, 53),
         # No count at all: three bytes a token, and at least one token a frame.

@@ -320,6 +320,33 @@ def test_client_that_leaves_mid_answer_pays_for_what_was_seen():
     assert play.sent(Lane.RESPONSE) == b"0 x\n0 y \n"
 
 
+def test_client_that_leaves_after_an_early_count_pays_for_what_followed_it():
+    """As Anthropic's message_start has one: what comes between it and the last count goes by length."""
+    play = budgeted(watching())
+    play.head()
+    play.body(b"a\n", end=True)
+    play.effect(0, granted())
+    play.answer_head()
+    play.answer(b"0 x\n0 ~" + b"y" * 29 + b"\n0 ~y\n")
+    play.close()
+    settle = play.effects()[1].effect
+    assert isinstance(settle, Settle)
+    # The prompt's estimate, one token counted, and 32 bytes.
+    assert settle.tokens == 50 + 1 + 11
+
+
+def test_a_last_count_is_all_there_is_to_pay():
+    play = budgeted(watching())
+    play.head()
+    play.body(b"a\n", end=True)
+    play.effect(0, granted())
+    play.answer_head()
+    play.answer(b"0 ~" + b"y" * 29 + b"\n0 x\n0 .\n", end=True)
+    settle = play.effects()[1].effect
+    assert isinstance(settle, Settle)
+    assert settle.tokens == 50 + 1
+
+
 def test_an_upstream_that_ignores_its_cap_is_cut_by_its_own_count():
     play = budgeted()
     play.head()

@@ -63,7 +63,8 @@ TEXT = Channel(0, "text")
 class LineSession:
     """``text\\n`` is a request, ``key text\\n`` a frame of its answer, ``key .\\n`` the last one.
 
-    A text that ends in ``;`` ends its channel, a lone ``;`` does so without text of its own.
+    A text that ends in ``;`` ends its channel, a lone ``;`` does so without text of its own. Each text is
+    counted as a token, save one that begins with ``~``.
     """
 
     def __init__(self, *, alone: bool) -> None:
@@ -137,9 +138,8 @@ class LineSession:
         if text == ";":
             return ResponseFrame(key=key, deltas=(), token=key, ended=(TEXT,))
         ended = (TEXT,) if text.endswith(";") else ()
-        return ResponseFrame(
-            key=key, deltas=(Delta(TEXT, text),), token=key, usage=Usage(0, 1), ended=ended
-        )
+        usage = None if text.startswith("~") else Usage(0, 1)
+        return ResponseFrame(key=key, deltas=(Delta(TEXT, text),), token=key, usage=usage, ended=ended)
 
     def write_response(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
         if frame.key in self._refused:
