@@ -120,7 +120,9 @@ BODIES = {
     "a number for a prompt": Wrong(b'{"text_input": 5}', "body_invalid", "text_input must be a string"),
     "null for a prompt": Wrong(b'{"text_input": null}', "body_invalid", "text_input must be a string"),
     "an object for a prompt": Wrong(b'{"text_input": {"a": "WORD"}}', "body_invalid", "text_input must be"),
-    "two prompts": Wrong(b'{"text_input": ["a", "WORD"]}', "body_invalid", "exactly one string; at byte "),
+    "a number among prompts": Wrong(
+        b'{"text_input": ["WORD", 5]}', "body_invalid", "array of strings; at "
+    ),
     "an array for parameters": Wrong(
         b'{"text_input": "WORD", "parameters": []}',
         "body_invalid",
@@ -175,7 +177,15 @@ BODIES = {
     "an empty prompt": Wrong(b'{"text_input": ""}', "prompt_empty", "the prompt is empty"),
     "a blank prompt": Wrong(rb'{"text_input": " \t\n"}', "prompt_empty", "the prompt is empty"),
     "an invisible prompt": Wrong(rb'{"text_input": "\u200b\u2060"}', "prompt_empty", "the prompt is empty"),
-    "an image": Wrong(b'{"text_input": "a", "image": "WORD"}', "parameter_not_allowed", "at byte "),
+    "no image": Wrong(
+        b'{"text_input": "a", "image": "WORD"}', "body_invalid", "of what its name says; at byte "
+    ),
+    "an address": Wrong(
+        b'{"text_input": "a", "image_url": "https://example.org/WORD.png"}',
+        "body_invalid",
+        "image_url must be a data: address",
+    ),
+    "token ids": Wrong(b'{"text_input": "WORD", "input_ids": [1, 2]}', "content_unscanned", "token_ids"),
     "shared memory": Wrong(
         b'{"text_input": "a", "shared_memory_region": "WORD"}',
         "parameter_not_allowed",
@@ -301,8 +311,6 @@ NOT_EXPOSED = [
     ("POST", "/v2/models/stats/generate"),
     ("GET", f"{MODEL_PATH}/stats"),
     ("GET", f"{MODEL_PATH}/trace/setting"),
-    ("POST", f"{MODEL_PATH}/infer"),
-    ("POST", f"{MODEL_PATH}/versions/1/infer"),
     ("GET", "/metrics"),
     ("GET", "/"),
     ("POST", "/v1/files"),
