@@ -11,7 +11,7 @@ from agreement_cases import Forwarded
 from agreement_wires import WIRES
 from echo_triton import EchoTriton
 
-CASES = 6_000
+CASES = 5_000
 SEED = 20_260
 SHOWN_MAX = 3
 

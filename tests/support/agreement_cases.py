@@ -16,13 +16,15 @@ from extproc.domain.segment import Backend
 class Case:
     """One request as a client would send it.
 
-    ``flattened`` says that the wire has one name space for tensors and parameters, as generate has.
+    ``flattened`` says that the wire has one name space for tensors and parameters, as generate has;
+    ``renamed`` that the filter forwards a request under an id of its own.
     """
 
     path: str
     body: bytes
     backend: Backend
     flattened: bool = True
+    renamed: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -113,7 +113,7 @@ def _leaves(value: object) -> Iterator[Scalar]:
 
 def _text_difference(one: Forwarded, received: Sequence[_Received], echo: Echo) -> str | None:
     judged = Counter(_judged_texts(one))
-    fault = _id_difference(judged, echo, flattened=one.case.flattened)
+    fault = None if one.case.renamed else _id_difference(judged, echo, flattened=one.case.flattened)
     if fault is not None:
         return fault
     values = [entry.value for entry in received if entry.name not in _CONTENT]
@@ -159,6 +159,8 @@ def _number_difference(left: list[str], numbers: list[int | float]) -> str | Non
 
 def _judged_texts(one: Forwarded) -> Iterator[str]:
     for segment in one.message.segments:
+        if segment.place == "id" and one.case.renamed:
+            continue
         edit = next((edit for edit in one.edits.segments if edit.segment_index == segment.index), None)
         if edit is None:
             yield segment.text

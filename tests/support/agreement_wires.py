@@ -8,8 +8,8 @@ from typing import Final, Protocol
 from agreement_cases import Grammar, Link
 from echo_triton import EchoTriton
 from generate_grammar import GenerateGrammar
-from grpc_grammar import GrpcGrammar
-from grpc_link import GrpcLink
+from grpc_grammar import STREAM, UNARY, GrpcGrammar
+from grpc_link import StreamLink, UnaryLink
 from http_links import HttpLink, echo_in_generate, echo_in_infer
 from infer_grammar import InferGrammar
 
@@ -24,5 +24,6 @@ class OpenLink(Link, Protocol):
 WIRES: Final[Mapping[str, tuple[Grammar, Callable[[EchoTriton], OpenLink]]]] = {
     "generate": (GenerateGrammar(), lambda triton: HttpLink(triton.port, echo_in_generate)),
     "infer": (InferGrammar(), lambda triton: HttpLink(triton.port, echo_in_infer)),
-    "grpc": (GrpcGrammar(), lambda triton: GrpcLink(triton.grpc_port)),
+    "grpc": (GrpcGrammar("grpc", UNARY), lambda triton: UnaryLink(triton.grpc_port)),
+    "stream": (GrpcGrammar("stream", STREAM), lambda triton: StreamLink(triton.grpc_port)),
 }

@@ -1,4 +1,4 @@
-"""Requests of KServe's ModelInfer by gRPC, tensors typed and raw, valid and not quite.
+"""Requests of KServe's ModelInfer and ModelStreamInfer by gRPC, tensors typed and raw, valid and not quite.
 
 Messages are written field by field, so that fields can repeat, come in any order or in pieces, and have
 numbers and wire types that none has.
@@ -22,7 +22,8 @@ from json_grammar import INTEGERS, TEXTS, Value
 
 from extproc.domain.segment import Backend
 
-PATH: Final = "/inference.GRPCInferenceService/ModelInfer"
+UNARY: Final = "/inference.GRPCInferenceService/ModelInfer"
+STREAM: Final = "/inference.GRPCInferenceService/ModelStreamInfer"
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _MODEL, _VERSION, _ID, _PARAMETERS, _INPUTS, _OUTPUTS, _RAW = range(1, 8)
 _NAME, _DATATYPE, _SHAPE, _TENSOR_PARAMETERS, _CONTENTS = range(1, 6)
@@ -56,9 +57,10 @@ Held: TypeAlias = "int | bytes | Message"
 
 @dataclass(frozen=True)
 class GrpcGrammar:
-    """ModelInfer of the echo models."""
+    """One request to an echo model; on a stream it is the only one."""
 
-    name: str = "grpc"
+    name: str
+    path: str
 
     def case(self, rng: random.Random) -> Case:
         """A request, valid or not quite."""
@@ -71,11 +73,12 @@ class GrpcGrammar:
             payload = _damaged(payload, rng)
         headers = {"content-type": "application/grpc", "te": "trailers"}
         return Case(
-            path=PATH,
+            path=self.path,
             body=_framed(payload, headers, rng),
             backend=backend,
             headers=headers,
             flattened=False,
+            renamed=self.path == STREAM,
         )
 
 
