@@ -8,7 +8,7 @@ of repeated ones the order among themselves is kept.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _kgrpc_schema as wire
 from extproc.codecs._kgrpc_request import DECOY_MODEL, EMPTY_FINAL
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from extproc.codecs._kgrpc_request import InferRequest
     from extproc.codecs._kserve_plan import Added, Plan
 
+_WISHED: Final = tagged_varint(wire.BOOL_PARAM, 1)
+
 
 def write_infer(request: InferRequest, plan: Plan, *, sent_id: str | None) -> bytes:
     """The message with a plan's changes; the client's own bytes where there are none.
@@ -38,6 +40,9 @@ def write_infer(request: InferRequest, plan: Plan, *, sent_id: str | None) -> by
     edits = [put_text(request.tensors[at].pieces[of], text) for (at, of), text in plan.texts.items()]
     edits += [put_number(request.tensors[at], number) for at, number in plan.numbers.items()]
     edits += _parameters(request, plan)
+    standing = request.parameters.get(EMPTY_FINAL)
+    if sent_id is not None and standing is not None and not standing.value:
+        edits.append(Edit((standing.entry,), replaced(standing.choice, _WISHED)))
     written_id = plan.request_id if sent_id is None else sent_id
     if written_id is not None and request.id_field is not None:
         edits.append(Edit((), replaced(request.id_field, written_id.encode())))
@@ -88,7 +93,7 @@ def _added(request: InferRequest, plan: Plan, sent_id: str | None) -> Iterator[b
     if request.id_field is None:
         yield tagged_bytes(wire.ID, sent_id.encode())
     if EMPTY_FINAL not in request.parameters:
-        yield parameter(wire.PARAMETERS, EMPTY_FINAL, tagged_varint(wire.BOOL_PARAM, 1))
+        yield parameter(wire.PARAMETERS, EMPTY_FINAL, _WISHED)
 
 
 def _tensor(one: Added, count: int, *, raw: bool) -> bytes:

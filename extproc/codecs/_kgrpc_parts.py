@@ -243,6 +243,8 @@ class Parts:
                 piece.text in FINISH_REASONS for piece in tensor.pieces
             )
             if not technical:
+                # A reason that is no word of the list makes no rule for those that follow.
+                self._sole &= name != _FINISH_REASON
                 channel = self._strings(tensor)
         elif tensor.datatype in _LONG_DATATYPES:
             self._sole = False
