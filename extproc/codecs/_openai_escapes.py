@@ -9,19 +9,19 @@ strings. Deeper levels (JSON in a string of the inner document) are not read.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final, NamedTuple
 
 _HIGH: Final = r"\\u[dD][89abAB][0-9A-Fa-f]{2}"
 _LOW: Final = r"\\u[dD][c-fC-F][0-9A-Fa-f]{2}"
 _BEGUN: Final = r"\\(?:u[0-9A-Fa-f]{0,3})?\Z"
-_ESCAPE: Final = re.compile(
-    rf"(?P<pair>{_HIGH}{_LOW})"
-    rf"|(?P<open>{_HIGH}(?:{_BEGUN}|\Z)|{_BEGUN})"
-    r"|(?P<code>\\u[0-9A-Fa-f]{4})"
-    r"|\\(?P<short>.)",
-    re.DOTALL,
-)
+# Where an escape begins whose end has not come: alone, or as the second half of a pair.
+_OPEN: Final = re.compile(rf"{_HIGH}(?:{_BEGUN}|\Z)|{_BEGUN}")
+_CODE: Final = re.compile(rf"({_HIGH}{_LOW}|\\u[0-9A-Fa-f]{{4}})")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_MARKS: Final = [chr(code) for code in range(0xD800, 0xE000)]
+_OPEN_CHARS_MAX: Final = 11
 _SHORT: Final = {"/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 # What keeps its escape, however it is spelled.
 _KEPT: Final = {'"': '\\"', "\\": "\\\\"}
@@ -56,11 +56,8 @@ class EscapeReader:
         if "\\" not in spelled:
             return Read(spelled, spelled)
         if not eof:
-            for escape in _ESCAPE.finditer(spelled):
-                if escape["open"]:
-                    self._begun = escape["open"]
-                    spelled = spelled[: escape.start()]
-        return Read(spelled, _ESCAPE.sub(_read, spelled))
+            spelled, self._begun = _split(spelled)
+        return Read(spelled, _read(spelled))
 
 
 def read_escapes(document: str) -> str:
@@ -102,18 +99,41 @@ def write_escapes(text: str) -> str:
     return EscapeWriter().feed(text)
 
 
-def _read(found: re.Match[str]) -> str:
-    spelled = found[0]
-    match found.lastgroup:
-        case "pair":
-            high, low = int(spelled[2:6], 16), int(spelled[8:12], 16)
-            return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
-        case "code":
-            code = int(spelled[2:6], 16)
-            if 0xD800 <= code <= 0xDFFF:  # noqa: PLR2004 - surrogates, as Unicode numbers them.
-                return spelled
-            return _KEPT.get(chr(code), chr(code))
-        case "short":
-            return _SHORT.get(spelled[1], spelled)
-        case _:
-            return spelled
+def _split(spelled: str) -> tuple[str, str]:
+    """A document that goes on, and behind it the escape whose end has not come."""
+    at = max(len(spelled) - _OPEN_CHARS_MAX, 0)
+    while (found := _OPEN.search(spelled, at)) is not None:
+        before = spelled[: found.start()]
+        # Behind an odd number of backslashes this one is escaped itself.
+        if (len(before) - len(before.rstrip("\\"))) % 2 == 0:
+            return before, found[0]
+        at = found.start() + 1
+    return spelled, ""
+
+
+def _read(spelled: str) -> str:
+    """A document with its escapes read: in passes over all of it, as a call for each would take seconds."""
+    # Of backslashes in a row every two are one escape, which stays. No sound text has a lone surrogate.
+    pair = next(mark for mark in _MARKS if mark not in spelled)
+    text = spelled.replace("\\\\", pair)
+    if "\\" in text:
+        for short, value in _SHORT.items():
+            text = text.replace("\\" + short, value)
+        if "\\u" in text:
+            text = _read_codes(text)
+    return text.replace(pair, "\\\\")
+
+
+def _read_codes(text: str) -> str:
+    """A text in which no backslash is escaped, with those escapes read that give a character's code."""
+    parts = _CODE.split(text)
+    spelled = parts[1::2]
+    read: list[str] = json.loads('["' + '","'.join(spelled) + '"]') if spelled else []
+    joined = "".join(read)
+    if '"' in joined or "\\" in joined or _SURROGATE.search(joined) is not None:
+        read = [
+            before if _SURROGATE.match(code) else _KEPT.get(code, code)
+            for before, code in zip(spelled, read, strict=True)
+        ]
+    parts[1::2] = read
+    return "".join(parts)

@@ -19,7 +19,7 @@ from extproc.wire.splice import Splice, encode_string, splice
 from extproc.wire.strict_json import Array, Number, Object, Text, Value, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from extproc.domain.limits import Limits
     from extproc.domain.segment import Origin, Role, SegmentEdit
@@ -55,6 +55,14 @@ class Piece(NamedTuple):
     start: int
     end: int
     inner: bool = False
+
+
+class _Change(NamedTuple):
+    """An edit within a segment."""
+
+    start: int
+    end: int
+    replacement: str
 
 
 class Speaker(NamedTuple):
@@ -140,11 +148,7 @@ def segment_splices(
     key_edited = False
     by_segment = attrgetter("segment_index")
     for index, of_segment in groupby(sorted(edits, key=by_segment), key=by_segment):
-        wanted = sorted(of_segment, key=lambda one: (one.start, -one.end))
-        for piece in places[index]:
-            text = _edited(piece, wanted)
-            if text == piece.text:
-                continue
+        for piece, text in _edited(places[index], _disjoint(of_segment)):
             end = piece.end
             if not end:
                 key_edited = True
@@ -167,22 +171,43 @@ def spliced(document: bytes, splices: list[Splice], *, key_edited: bool, limits:
     return written
 
 
-def _edited(piece: Piece, edits: Iterable[SegmentEdit]) -> str:
-    """A piece with the edits of its segment applied as far as they reach into it.
+def _disjoint(edits: Iterable[SegmentEdit]) -> list[_Change]:
+    """The edits of one segment in order.
 
-    Where an edit covers several pieces, its replacement stands in the first. Edits that overlap are one
-    edit over all that they cover, with the replacement of the first.
+    Those that overlap are one over all that they cover, with the replacement of the first.
     """
-    kept: list[str] = []
-    position, length = 0, len(piece.text)
-    for edit in edits:
-        start, end = edit.start - piece.at, min(edit.end - piece.at, length)
-        if end <= 0 or start >= length or end < max(start, 0):
+    changes: list[_Change] = []
+    for edit in sorted(edits, key=lambda one: (one.start, -one.end)):
+        if changes and edit.start < changes[-1].end:
+            last = changes.pop()
+            changes.append(_Change(last.start, max(last.end, edit.end), last.replacement))
+        else:
+            changes.append(_Change(edit.start, edit.end, edit.replacement))
+    return changes
+
+
+def _edited(pieces: Iterable[Piece], changes: list[_Change]) -> Iterator[tuple[Piece, str]]:
+    """The pieces of one segment that change, with their new text; one walk over both, in order.
+
+    Where a change covers several pieces, its replacement stands in the first.
+    """
+    first = 0
+    for piece in pieces:
+        end = piece.at + len(piece.text)
+        while first < len(changes) and changes[first].end <= piece.at:
+            first += 1
+        kept: list[str] = []
+        position, at = piece.at, first
+        while at < len(changes) and changes[at].start < end:
+            change = changes[at]
+            kept.append(piece.text[position - piece.at : max(change.start - piece.at, 0)])
+            if change.start >= piece.at:
+                kept.append(change.replacement)
+            position = min(change.end, end)
+            at += 1
+        if not kept:
             continue
-        begins_here = start >= 0
-        start = max(start, 0)
-        if start >= position:
-            kept += (piece.text[position:start], edit.replacement if begins_here else "")
-        position = max(position, end)
-    kept.append(piece.text[position:])
-    return "".join(kept)
+        kept.append(piece.text[position - piece.at :])
+        text = "".join(kept)
+        if text != piece.text:
+            yield piece, text
