@@ -107,6 +107,11 @@ class Limits:
     rule_states_max: int = 8_192
     # States that the union automaton keeps; they are made on demand and all dropped when full (16 MB).
     automaton_states_max: int = 16_384
+    # Of those, the ones that the compiled kernel numbers for one choice of rules (512 bytes each: 2 MB).
+    kernel_states_max: int = 4_096
+    # Texts and held text that the kernel reads; the engine looks for candidates in longer ones first. Its
+    # steps per character of a text, too, are bounded in its source.
+    kernel_text_chars_max: int = 4_096
     # Masks whose prefilter is kept: one per distinct choice of entity types over all policies.
     prefilters_max: int = 64
     # Distinct characters whose class is remembered; more only costs time.

@@ -20,11 +20,12 @@
 enum { UNKNOWN = 0, DEAD = 1, STOP = 2, FIRST = 3 };
 
 #define CLASSES 256          /* numbers of character classes; 0 is the edge of the text */
+/* Bounds, as domain/limits.py has them. */
 #define STATES_MAX 4096      /* rows of one table: 2 MB */
 #define CODE_POINTS 0x110000
 #define PAGE 256
 #define TEXT_CHARS_MAX 4096  /* longer texts are the engine's: it looks for candidates first */
-#define HELD_CHARS_MAX 16384
+#define HELD_CHARS_MAX 16384 /* above what any rule holds back; more is the engine's */
 #define THREADS_MAX 64
 #define STEPS_PER_CHAR 64    /* texts that cost more are the engine's, too */
 #define STEPS_BASE 4096
@@ -432,7 +433,8 @@ static int fill_module(PyObject *module) {
         PyModule_AddIntConstant(module, "FIRST", FIRST) < 0 ||
         PyModule_AddIntConstant(module, "CLASSES", CLASSES) < 0 ||
         PyModule_AddIntConstant(module, "THREADS_MAX", THREADS_MAX) < 0 ||
-        PyModule_AddIntConstant(module, "STATES_MAX", STATES_MAX) < 0)
+        PyModule_AddIntConstant(module, "STATES_MAX", STATES_MAX) < 0 ||
+        PyModule_AddIntConstant(module, "TEXT_CHARS_MAX", TEXT_CHARS_MAX) < 0)
         return -1;
     return 0;
 }

@@ -6,6 +6,7 @@ FIRST: int
 SOURCE_DIGEST: str
 STATES_MAX: int
 STOP: int
+TEXT_CHARS_MAX: int
 THREADS_MAX: int
 
 class Table:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from extproc.domain.limits import LIMITS
+
 try:
     from extproc.redaction import _kernel as compiled
 except ImportError:
@@ -92,7 +94,7 @@ class Kernel:
         number = self._numbers.get(id(state))
         if number is None:
             number = len(self._states) + compiled.FIRST
-            if number >= compiled.STATES_MAX:
+            if number >= LIMITS.kernel_states_max:
                 self._full = True
                 return None
             self._numbers[id(state)] = number

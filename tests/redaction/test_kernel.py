@@ -8,6 +8,7 @@ import random
 import re
 import sys
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,9 @@ compiled = pytest.importorskip("extproc.redaction._kernel", reason="no kernel wa
 
 AUTOMATON = default_automaton()
 ALL = AUTOMATON.mask()
+CHARS_MAX = LIMITS.kernel_text_chars_max
 WITH, WITHOUT = Plan(AUTOMATON, mask=ALL), Plan(AUTOMATON, mask=ALL, compiled=False)
 OPERATORS = {"CREDIT_CARD": Mask(keep_last=4), "IP_ADDRESS": Hash(key=b"k")}
-# Each text is at most so long for the kernel; longer ones are the engine's.
-TEXT_CHARS_MAX = 4096
 
 
 def kept(scanner: RuleScanner) -> tuple[object, ...]:
@@ -66,6 +66,12 @@ def test_the_kernel_is_built_from_this_source():
 def pieces(chance: random.Random, text: str) -> list[str]:
     """The text cut at random places."""
     return split(text, [chance.randint(0, len(text)) for _ in range(chance.randint(0, 12))])
+
+
+def test_its_own_bounds_are_those_that_are_published():
+    assert LIMITS.kernel_states_max == compiled.STATES_MAX
+    assert LIMITS.kernel_text_chars_max == compiled.TEXT_CHARS_MAX
+    assert LIMITS.scan_threads_max >= compiled.THREADS_MAX
 
 
 def test_it_is_used_where_it_is_there_and_not_where_it_is_not_wanted():
@@ -121,7 +127,7 @@ def test_prose_never_needs_the_engine(monkeypatch):
     assert "".join(each.released) == f"{prose} "
 
 
-@pytest.mark.parametrize("chars", [TEXT_CHARS_MAX - 1, TEXT_CHARS_MAX, TEXT_CHARS_MAX + 1, 40_000])
+@pytest.mark.parametrize("chars", [CHARS_MAX - 1, CHARS_MAX, CHARS_MAX + 1, 40_000])
 def test_long_texts(chars):
     differ(["x", ("word " * chars)[:chars], "a" * chars, "\U0001f600" * chars, "b@", "c.example "])
 
@@ -151,7 +157,7 @@ def test_a_table_that_is_full_is_made_anew(monkeypatch):
             made.append(1)
             super()._forget()
 
-    monkeypatch.setattr(compiled, "STATES_MAX", 12)
+    monkeypatch.setattr(kernel, "LIMITS", replace(LIMITS, kernel_states_max=12))
     plan = Plan(AUTOMATON, mask=ALL)
     plan.kernel = Counted(AUTOMATON, ALL)
     chance = random.Random(1)
@@ -287,4 +293,3 @@ def test_many_documents_cut_at_random():
         at = chance.randrange(len(text) + 1)
         text = text[at:] + chance.choice(["", " ", "x", "0"]) + text[:at]
         differ(pieces(chance, text))
-    assert LIMITS.scan_threads_max >= compiled.THREADS_MAX
