@@ -7,9 +7,12 @@ that no file has to be opened, or believed, to know that its time has come.
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
 import re
 import secrets
+import stat
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+LOG = logging.getLogger("headgate.bodies")
+
 _FOLDER_MODE: Final = 0o700
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _FILE_MODE: Final = 0o600
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _HOUR: Final = "%Y%m%dT%H"
@@ -35,9 +41,24 @@ class BodyFolder:
         self.own = root / str(worker)
 
     def make(self) -> None:
-        """Make the worker's folder, for the owner alone. Raises OSError."""
+        """Make the worker's folder, for the owner alone.
+
+        Raises:
+            OSError: it cannot be made, or what stands there is a link or somebody else's: samples would lie
+                where nobody looks for them, and where others may read them.
+        """
         for folder in (self._root, self.own):
             folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        found = self.own.lstat()
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(
+                errno.ENOTDIR, f"{self.own.name} in it is a link, and must be a folder"
+            )
+        if found.st_uid != os.geteuid() or found.st_mode & _OTHERS_WRITE:
+            raise PermissionError(errno.EPERM, f"others may write in its folder {self.own.name}")
+        if self._root.stat().st_mode & _OTHERS_WRITE:
+            # No refusal: Kubernetes mounts volumes so.
+            LOG.warning("others may write in %s: make it this user's alone (chmod 700)", self._root)
 
     def new_file(self, expires_unix_ms: int) -> Path:
         """A path for a new sample. Raises OSError where its folder cannot be made."""

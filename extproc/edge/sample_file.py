@@ -27,6 +27,7 @@ FORMAT: Final = 1
 _FIRST_LINE_BYTES_MAX: Final = 4_096
 _DAY_MS: Final = 86_400_000
 _ABOUT: Final = b"headgate bodies\n"
+_TEXTS: Final = frozenset({"request", "answer"})
 
 
 class SampleFileError(HeadgateError):
@@ -92,7 +93,7 @@ def facts_of(first_line: bytes) -> Mapping[str, object]:
     """What a file's first line says. Raises SampleFileError."""
     try:
         facts = json.loads(first_line)
-    except ValueError:
+    except (ValueError, RecursionError):
         facts = None
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise SampleFileError("this is no sample, or one of another version")
@@ -112,10 +113,11 @@ def read_sample(content: bytes, private_key: str | None) -> dict[str, object]:
         second = _opened(first, second, facts, private_key)
     try:
         texts = json.loads(second)
-    except ValueError:
+    except (ValueError, RecursionError):
         texts = None
-    if not isinstance(texts, dict):
+    if not isinstance(texts, dict) or texts.keys() != _TEXTS:
         raise SampleFileError("the sample is torn")
+    # Whose text it is says the first line alone, and what the text is the second.
     return {**facts, **texts}
 
 

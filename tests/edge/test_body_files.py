@@ -33,6 +33,35 @@ def test_folders_and_files_are_the_owners_alone(root):
     assert {stat.S_IMODE(one.stat().st_mode) for one in (root, root / "0", path.parent)} == {0o700}
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_worker_s_folder_that_is_a_link_is_refused(root, tmp_path, exists):
+    """Samples in it would never be found, nor deleted."""
+    elsewhere = tmp_path / "elsewhere"
+    if exists:
+        elsewhere.mkdir()
+    root.mkdir(parents=True)
+    (root / "0").symlink_to(elsewhere)
+    with pytest.raises(OSError, match=r"must be a folder|File exists"):
+        folder(root)
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
+def test_a_worker_s_folder_that_others_may_write_in_is_refused(root, mode):
+    own = root / "0"
+    own.mkdir(parents=True)
+    own.chmod(mode)
+    with pytest.raises(PermissionError, match="others may write in its folder 0"):
+        folder(root)
+
+
+@pytest.mark.parametrize(("mode", "said"), [(0o700, 0), (0o755, 0), (0o2775, 1), (0o777, 1)])
+def test_a_root_that_others_may_write_in_is_told(root, caplog, mode, said):
+    root.mkdir(parents=True)
+    root.chmod(mode)
+    folder(root)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * said
+
+
 def test_a_name_is_random_but_for_the_hour(root):
     one, other = (put(folder(root, 3), NOON_MS + 1) for _ in range(2))
     assert one.parent == other.parent == root / "3" / "20260301T12"

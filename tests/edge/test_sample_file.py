@@ -71,10 +71,25 @@ def test_a_file_is_two_lines_of_ascii_whatever_the_text():
         assert written.count(b"\n") == 2
 
 
-@pytest.mark.parametrize("torn", [b"", b"{}\n{}\n", b"[1]\n", b"\xff"])
+DEEP = b"[" * 100_000
+
+
+@pytest.mark.parametrize("torn", [b"", b"{}\n{}\n", b"[1]\n", b"\xff", DEEP])
 def test_what_is_no_sample_is_told(torn):
     with pytest.raises(SampleFileError):
         read_sample(torn, None)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [DEEP, b'{"request":[],"answer":[],"request_id":"forged"}', b'{"answer":[]}', b"{}", b"[]"],
+)
+def test_the_second_line_holds_text_and_no_facts(second):
+    first, _, _ = content(REDACTED).partition(b"\n")
+    with pytest.raises(SampleFileError, match="torn"):
+        read_sample(first + b"\n" + second + b"\n", None)
+    whole = read_sample(first + b'\n{"request":[],"answer":[]}\n', None)
+    assert whole == {**json.loads(first), "request": [], "answer": []}
 
 
 def test_a_torn_sample_is_told():
