@@ -13,6 +13,14 @@ from extproc.cli_parts import FILE, FOLDER, Fails
 from extproc.domain.errors import HeadgateError
 
 _KEY_BYTES_MAX = 256
+_FOLDER_OPTION = click.option(
+    "--bodies",
+    "folder",
+    type=FOLDER,
+    envvar="HEADGATE_BODIES",
+    required=True,
+    help="The --bodies of `headgate serve`.",
+)
 
 
 @click.group()
@@ -44,7 +52,7 @@ def new_key(*, file: Path) -> None:
 
 @bodies.command("open")
 @click.argument("request_id", metavar="ID")
-@click.option("--bodies", "folder", type=FOLDER, envvar="HEADGATE_BODIES", required=True)
+@_FOLDER_OPTION
 @click.option("--key", type=FILE, help="File with the reviewer's private key; needed where it is sealed.")
 def open_(*, request_id: str, folder: Path, key: Path | None) -> None:
     """Print what was kept of request ID (ID:N is one exchange of it), one line of JSON each.
@@ -68,7 +76,7 @@ def open_(*, request_id: str, folder: Path, key: Path | None) -> None:
 
 
 @bodies.command("purge")
-@click.option("--bodies", "folder", type=FOLDER, envvar="HEADGATE_BODIES", required=True)
+@_FOLDER_OPTION
 @click.option("--all", "everything", is_flag=True, help="Also what is within its lifetime.")
 def purge(*, folder: Path, everything: bool) -> None:
     """Delete what is past its lifetime, as the service does each hour."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from extproc.bodies_cli import bodies
-from extproc.cli_parts import FILE, Fails
+from extproc.cli_parts import FILE, Fails, show_variables
 from extproc.domain.errors import HeadgateError
 from extproc.policy_cli import check, pipeline, policy
 from extproc.redact_cli import redact
@@ -57,7 +57,13 @@ def key() -> None:
 
 
 @key.command("new")
-@click.option("--pepper-file", type=FILE, envvar="HEADGATE_PEPPER_FILE", required=True)
+@click.option(
+    "--pepper-file",
+    type=FILE,
+    envvar="HEADGATE_PEPPER_FILE",
+    required=True,
+    help="File with the secret that API keys are hashed with.",
+)
 @click.option("--id", "key_id", help="Name of the key in policy and records. [default: a random one]")
 def key_new(*, pepper_file: Path, key_id: str | None) -> None:
     """Make an API key: print it once, and the lines for the policy file.
@@ -85,6 +91,7 @@ def key_new(*, pepper_file: Path, key_id: str | None) -> None:
 
 for one in (serve, ready, redact, pipeline, check, policy, bodies):
     main.add_command(one)
+show_variables(main)
 
 
 if __name__ == "__main__":

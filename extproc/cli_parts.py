@@ -24,3 +24,13 @@ class CannotAsk(Fails):
     """The same with exit code 2, where 1 is an answer."""
 
     exit_code = 2
+
+
+def show_variables(command: click.Command) -> None:
+    """Have the help of every option below name the environment variable that stands for it."""
+    for one in command.params:
+        if isinstance(one, click.Option):
+            one.show_envvar = True
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            show_variables(below)

@@ -102,6 +102,12 @@ from extproc.domain.errors import HeadgateError
     help="Where /healthz, /readyz and /metrics answer.",
 )
 @click.option(
+    "--insecure-admin",
+    is_flag=True,
+    envvar="HEADGATE_INSECURE_ADMIN",
+    help="Answer there beyond this machine too, where only probes and Prometheus reach it.",
+)
+@click.option(
     "--trust-traceparent",
     is_flag=True,
     envvar="HEADGATE_TRUST_TRACEPARENT",
@@ -140,8 +146,21 @@ def serve(*, worker: int | None, **options: str | int | Path) -> None:
 
 
 @click.command()
-@click.option("--admin", envvar="HEADGATE_ADMIN", default="127.0.0.1:9981", show_default=True)
-@click.option("--workers", type=click.IntRange(1, 64), envvar="HEADGATE_WORKERS", default=1)
+@click.option(
+    "--admin",
+    envvar="HEADGATE_ADMIN",
+    default="127.0.0.1:9981",
+    show_default=True,
+    help="The --admin of `headgate serve`: HOST:PORT.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    envvar="HEADGATE_WORKERS",
+    default=1,
+    show_default=True,
+    help="Its --workers: each answers at a port of its own, counted up from --admin.",
+)
 def ready(*, admin: str, workers: int) -> None:
     """Say whether every worker is ready, and what is not: a container's health check."""
     from extproc.edge.health import missing_parts
@@ -149,6 +168,7 @@ def ready(*, admin: str, workers: int) -> None:
     from extproc.settings import split_address
 
     try:
+        split_address(admin)
         places = [split_address(address_of(admin, worker)) for worker in range(workers)]
     except ValueError as error:
         raise Fails(f"--admin: {error}") from None

@@ -91,6 +91,9 @@ class Settings(BaseModel):
     admin: str = "127.0.0.1:9981"
     """Where /healthz, /readyz and /metrics answer, HOST:PORT. On loopback by default: it names tenants."""
 
+    insecure_admin: bool = False
+    """Whether whoever reaches ``admin`` over a network may read it."""
+
     workers: Annotated[int, Field(ge=1, le=LIMITS.workers_max)] = 1
     """Processes, each with its own endpoint, admin port and verdict log; see ``of_worker``."""
 
@@ -222,6 +225,15 @@ class Settings(BaseModel):
                 "--listen: without TLS, whoever reaches this address could read prompts and ask the "
                 "filter; give --tls-cert and its companions, listen on loopback or unix:PATH, or say "
                 "--insecure-listen where something else guards the way, such as a mesh's own mTLS"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _admin_is_local(self) -> Self:
+        if not self.insecure_admin and not _is_local(self.admin):
+            raise ValueError(
+                "--admin: whoever reaches this address could read tenants' names and what they use; listen "
+                "on loopback, or say --insecure-admin where only probes and Prometheus reach it"
             )
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -27,6 +28,30 @@ def test_help_names_every_command():
     assert code == 0
     for command in ("serve", "demo", "redact", "key", "pipeline", "policy", "check"):
         assert f"  {command} " in out
+
+
+@pytest.mark.parametrize(
+    ("words", "variables"),
+    [
+        (("serve",), ("HEADGATE_POLICY", "HEADGATE_REDIS", "HEADGATE_INSECURE_ADMIN")),
+        (("ready",), ("HEADGATE_ADMIN", "HEADGATE_WORKERS")),
+        (("key", "new"), ("HEADGATE_PEPPER_FILE",)),
+        (("bodies", "purge"), ("HEADGATE_BODIES",)),
+    ],
+)
+def test_help_names_the_variables(words, variables):
+    code, out, _ = run(*words, "--help")
+    assert code == 0
+    for variable in variables:
+        assert variable in out
+    # Every option says what it is.
+    assert not re.search(r"^  --[a-z-]+( [A-Z]+)?$\n  -", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("admin", ["foo", "foo:", ":1", "127.0.0.1:99999"])
+def test_ready_says_what_an_address_is(admin):
+    code, _, err = run("ready", "--admin", admin)
+    assert (code, err) == (1, "headgate: --admin: write HOST:PORT\n")
 
 
 def test_it_refuses_to_run_without_assertions():
@@ -74,6 +99,15 @@ def test_policy_check_says_where_and_what_instead(tmp_path):
 def test_policy_check_accepts_the_shipped_default():
     code, _, _ = run("policy", "check", str(ROOT / "extproc/policy/default.yaml"))
     assert code == 0
+
+
+def test_policy_check_reads_the_template_of_envoys_configuration(tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 1\nroutes: {generate: {}}\npolicies: {default: {}}\n")
+    code, _, err = run("policy", "check", str(policy), "--envoy", str(ROOT / "envoy/bootstrap.yaml"))
+    assert code == 1
+    assert "does not name Envoy's route kserve_infer" in err
+    assert "not YAML" not in err
 
 
 def test_policy_check_compares_routes_with_envoys(tmp_path):

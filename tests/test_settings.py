@@ -64,6 +64,18 @@ def test_sockets_that_cannot_be_listened_on(address):
         options(listen=address)
 
 
+@pytest.mark.parametrize("admin", ["0.0.0.0:9981", "[::]:9981", "10.0.0.7:9981", "headgate:9981"])
+def test_the_admin_port_is_not_for_networks_unless_that_is_said(admin):
+    with pytest.raises(SettingsError, match="^--admin: whoever reaches this address"):
+        options(admin=admin)
+    assert options(admin=admin, insecure_admin=True).admin == admin
+
+
+@pytest.mark.parametrize("admin", ["127.0.0.1:9981", "127.0.0.2:9981", "[::1]:9981", "localhost:9981"])
+def test_the_admin_port_may_be_on_loopback(admin):
+    assert options(admin=admin).admin == admin
+
+
 @pytest.mark.parametrize("missing", ["tls_cert", "tls_key", "tls_client_ca", "tls_client_name"])
 def test_tls_is_whole_or_not_at_all(missing):
     with pytest.raises(SettingsError, match="go together or not at all"):
