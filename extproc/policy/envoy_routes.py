@@ -6,6 +6,7 @@ tells routes apart, one that it does not name is refused: better found here than
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import yaml
@@ -26,10 +27,17 @@ ROUTE_KEY: Final = "x-headgate-route"
 
 # Envoy's own names are longer; these are what a policy may call a route.
 _SHOWN_CHARS_MAX: Final = 40
+# What a template leaves open, such as ``${PORT}``, is no YAML inside braces. Two characters that stand for no
+# others (private use) take the place of its own, and keep it one word.
+_PLACEHOLDER: Final = re.compile(rb"\$\{([A-Za-z0-9_]{1,64})\}")
+_OPEN, _CLOSE = "\ue000", "\ue001"
+_AS_TEXT: Final = rf"{_OPEN}\1{_CLOSE}".encode()
 
 
 def routes_of(path: Path) -> tuple[str, ...]:
     """The routes that an Envoy configuration names (static, Istio or Envoy Gateway; any YAML documents).
+
+    It may be a template: ``${NAME}`` is text.
 
     Raises:
         PolicyError: it cannot be read, or is no YAML.
@@ -37,7 +45,7 @@ def routes_of(path: Path) -> tuple[str, ...]:
     try:
         with path.open("rb") as file:
             content = file.read(LIMITS.envoy_file_bytes_max)
-        nodes = list(yaml.compose_all(content, Loader=LOADER))
+        nodes = list(yaml.compose_all(_PLACEHOLDER.sub(_AS_TEXT, content), Loader=LOADER))
     except OSError as error:
         raise PolicyError(f"{path.name}: {error.strerror or 'cannot be read'}") from None
     except yaml.MarkedYAMLError as error:
@@ -100,7 +108,7 @@ def _names_below(top: yaml.Node | None) -> Iterator[str]:
         elif isinstance(node, yaml.MappingNode):
             plain = {key.value: value.value for key, value in node.value if _is_text(key, value)}
             if plain.get("key") == ROUTE_KEY and "value" in plain:
-                yield plain["value"]
+                yield plain["value"].replace(_OPEN, "${").replace(_CLOSE, "}")
             waiting += (value for _, value in reversed(node.value))
 
 

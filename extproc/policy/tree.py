@@ -89,14 +89,19 @@ def read_tree(text: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else 1
+        lines = text.split("\n")
+        if line <= len(lines) and _INDENTED_BY_TAB.match(lines[line - 1]):
+            raise TreeError(line, *_TAB) from None
         # libyaml sees what is missing at the end on the line after the last.
-        raise TreeError(min(line, text.count("\n") + 1), *_NOT_YAML) from None
+        raise TreeError(min(line, len(lines)), *_NOT_YAML) from None
     except (yaml.YAMLError, ValueError):
         # Characters that YAML forbids, and escapes that spell no character.
         raise TreeError(builder.line, *_NOT_YAML) from None
     return Document(tree=builder.tree, lines=builder.lines)
 
 
+_INDENTED_BY_TAB: Final = re.compile(r" *\t")
+_TAB: Final = ("a tab indents this line", "write spaces: YAML takes no tab there")
 _NOT_YAML: Final = (
     "this is not YAML",
     "check the indentation, the quotes, and that a space follows every colon",

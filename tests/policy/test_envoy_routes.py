@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from extproc.demo.assets import asset
 from extproc.demo.bootstrap import Bootstrap, render
 from extproc.domain.errors import PolicyError
 from extproc.policy.envoy_routes import check_routes, routes_of
@@ -38,6 +39,13 @@ def test_our_own_configuration_names_its_routes(tmp_path):
         Bootstrap(listen_port=1, admin_port=2, extproc_port=3, triton_port=4, access_log=Path("log"))
     )
     assert {"generate", "read_only"} <= set(routes_of(written(tmp_path, text)))
+
+
+def test_a_template_is_read_as_it_stands(tmp_path):
+    text = asset("envoy/bootstrap.yaml").read_text()
+    assert {"generate", "read_only"} <= set(routes_of(written(tmp_path, text)))
+    named = "a: {key: x-headgate-route, value: ${TEAM}-chat, port: ${PORT}}"
+    assert routes_of(written(tmp_path, named)) == ("${TEAM}-chat",)
 
 
 @pytest.mark.parametrize("text", ["a: [", "\x00", "a: b: c", "[" * 5_000])
