@@ -1,7 +1,9 @@
 """The shipped policy files: what a new operator begins with, and the demo's."""
 
 import dataclasses
+import re
 from importlib.resources import files
+from pathlib import Path
 from string import Template
 
 import pytest
@@ -15,6 +17,7 @@ from extproc.policy.model import BodiesEntry
 
 DEFAULT = (files("extproc.policy") / "default.yaml").read_text(encoding="utf-8")
 DEMO = (files("extproc.demo") / "policy.yaml").read_text(encoding="utf-8")
+README = Path(__file__).parents[2] / "README.md"
 WRITTEN = yaml.safe_load(DEFAULT)
 SPECS = guard_specs()
 HASHES = {"ACME_HASH": "0a" * 32, "TINY_HASH": "0b" * 32}
@@ -70,3 +73,8 @@ def test_the_demos_policy_checks_once_its_keys_are_filled_in(policies):
 
 def test_the_demos_policy_without_keys_does_not_check_and_says_where(policies):
     assert "tenants.acme.keys[0].hash: is not a key's hash" in policies.faults(DEMO)
+
+
+def test_the_readme_s_policy_checks_as_it_stands(policies):
+    (text,) = re.findall(r"```yaml\n(version: 1\n.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert set(policies.parse(text).file.tenants) == {"acme"}
