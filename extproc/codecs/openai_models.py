@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from extproc.domain.verdict import Refusal
     from extproc.wire.strict_json import Value
 
-_PATH: Final = re.compile(r"/v1/models(?:/(?P<model>[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}))?")
+_NAME: Final = r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}"
+# Names as org/model have one slash. Servers that load and unload models do it under these words.
+_PATH: Final = re.compile(rf"/v1/models(?:/(?P<model>{_NAME}(?:/(?!(?:un)?load$){_NAME})?))?")
 
 
 class ModelsSession(ReadOnlySession):

@@ -33,7 +33,15 @@ def answered(body: bytes, *, allowed=None, path: str = "/v1/models", status: int
     return session.write_response(frame, tuple(delta.text for delta in frame.deltas))
 
 
-@pytest.mark.parametrize(("path", "model"), [("/v1/models", ""), ("/v1/models/vllm-7b.v1", "vllm-7b.v1")])
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("/v1/models", ""),
+        ("/v1/models/vllm-7b.v1", "vllm-7b.v1"),
+        ("/v1/models/org/model-7b", "org/model-7b"),
+        ("/v1/models/org/loader", "org/loader"),
+    ],
+)
 def test_paths_give_the_model(path, model):
     assert CODEC.accepts(head(path)) is True
     (message,) = CODEC.open(head(path)).read_request(b"", eof=True)
@@ -45,7 +53,14 @@ def test_paths_give_the_model(path, model):
     [
         ("/v1/models/", "GET"),
         ("/v1/models/x/load", "GET"),
+        ("/v1/models/x/unload", "GET"),
         ("/v1/models/x/load", "POST"),
+        ("/v1/models/a/b/c", "GET"),
+        ("/v1/models/a/", "GET"),
+        ("/v1/models/a//b", "GET"),
+        ("/v1/models/a/..", "GET"),
+        ("/v1/models/a/.b", "GET"),
+        ("/v1/models/a/b\n", "GET"),
         ("/v1/models/x", "DELETE"),
         ("/v1/models", "POST"),
         ("/v1/models", "HEAD"),

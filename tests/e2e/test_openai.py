@@ -348,6 +348,15 @@ def test_the_list_of_models_names_what_the_caller_may_use(client: OpenAI, stand_
         client.models.retrieve(stand_in.other_model)
 
 
+def test_a_model_s_name_may_have_a_slash(gateway: Gateway):
+    """It reaches the filter, which refuses it in OpenAI's words; what loads models is refused too."""
+    with gateway.client() as client:
+        unknown = client.get("/v1/models/org/model")
+        assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_allowed")
+        assert client.get("/v1/models/vllm_stand_in/load").status_code == 403
+        assert client.get("/v1/models/org/model/more").status_code == 403
+
+
 @pytest.mark.parametrize("path", ["/v1/models/vllm_stand_in/load", "/v1/moderations", "/v1/files"])
 def test_everything_else_below_v1_is_refused(gateway: Gateway, path: str):
     with gateway.client() as client:
