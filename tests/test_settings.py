@@ -66,7 +66,7 @@ def test_sockets_that_cannot_be_listened_on(address):
 
 @pytest.mark.parametrize("admin", ["0.0.0.0:9981", "[::]:9981", "10.0.0.7:9981", "headgate:9981"])
 def test_the_admin_port_is_not_for_networks_unless_that_is_said(admin):
-    with pytest.raises(SettingsError, match="^--admin: whoever reaches this address"):
+    with pytest.raises(SettingsError, match=r"^--admin: whoever reaches this address"):
         options(admin=admin)
     assert options(admin=admin, insecure_admin=True).admin == admin
 

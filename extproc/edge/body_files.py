@@ -51,9 +51,7 @@ class BodyFolder:
             folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         found = self.own.lstat()
         if not stat.S_ISDIR(found.st_mode):
-            raise NotADirectoryError(
-                errno.ENOTDIR, f"{self.own.name} in it is a link, and must be a folder"
-            )
+            raise NotADirectoryError(errno.ENOTDIR, f"{self.own.name} in it is a link: make it a folder")
         if found.st_uid != os.geteuid() or found.st_mode & _OTHERS_WRITE:
             raise PermissionError(errno.EPERM, f"others may write in its folder {self.own.name}")
         if self._root.stat().st_mode & _OTHERS_WRITE:

@@ -27,8 +27,8 @@ ROUTE_KEY: Final = "x-headgate-route"
 
 # Envoy's own names are longer; these are what a policy may call a route.
 _SHOWN_CHARS_MAX: Final = 40
-# What a template leaves open, such as ``${PORT}``, is no YAML inside braces. Two characters that stand for no
-# others (private use) take the place of its own, and keep it one word.
+# What a template leaves open, such as ``${PORT}``, is no YAML inside braces. Two characters that stand for
+# no others (private use) take the place of its own, and keep it one word.
 _PLACEHOLDER: Final = re.compile(rb"\$\{([A-Za-z0-9_]{1,64})\}")
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _AS_TEXT: Final = rf"{_OPEN}\1{_CLOSE}".encode()
