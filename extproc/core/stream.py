@@ -156,10 +156,10 @@ class Stream:
         ended = following is LaneState.ENDED
         match event:
             case ev.RequestHeaders():
-                if not ended:
-                    self._watch_body(began=True)
                 self._books.named(event.head.header("x-request-id"))
                 self._request.begin(event.head, end_stream=ended)
+                if not ended and self._request.waits_for_body:
+                    self._watch_body(began=True)
             case ev.RequestBody():
                 began = self._request.waits_for_body
                 self._request.take(event.chunk, ended=ended)
@@ -172,7 +172,7 @@ class Stream:
         self._release_request()
 
     def _watch_body(self, *, began: bool) -> None:
-        """A body has a time limit, and so has each message where a client may take its time between them."""
+        """A body has a time limit; of many messages each has one, and a client may rest between them."""
         kind = ev.DeadlineKind.REQUEST_BODY
         after_ms = self._limits.request_body_deadline_ms
         self._out.append(cmd.SetDeadline(kind, after_ms) if began else cmd.ClearDeadline(kind))

@@ -44,9 +44,21 @@ def test_what_came_before_the_caller_was_known_counts_for_its_tenant():
     assert not other.take(3)
 
 
+def test_a_stream_that_holds_less_gives_room_back():
+    room = Room(SMALL)
+    seat = room.seat()
+    seat.enter("acme")
+    seat.take(8)
+    seat.keep(9)
+    assert room.held_bytes == 8
+    seat.keep(3)
+    assert room.held_bytes == 3
+    assert room.streams == 1
+
+
 @given(
     st.lists(
-        st.tuples(st.integers(0, 3), st.sampled_from(["enter", "take", "leave"]), st.integers(0, 9)),
+        st.tuples(st.integers(0, 3), st.sampled_from(["enter", "take", "keep", "leave"]), st.integers(0, 9)),
         max_size=40,
     )
 )
@@ -59,6 +71,10 @@ def test_nothing_is_lost_and_no_bound_is_passed(steps):
                 seats[at].enter(f"tenant-{at % 2}")
             case "take":
                 seats[at].take(count)
+            case "keep":
+                held = room.held_bytes
+                seats[at].keep(count)
+                assert room.held_bytes <= held
             case _:
                 seats[at].leave()
         assert 0 <= room.held_bytes <= SMALL.bodies_bytes_max

@@ -271,6 +271,15 @@ def test_trailers_that_nobody_judged_are_taken_out(lane):
 
 
 @pytest.mark.parametrize("lane", list(Lane))
+def test_trailers_that_were_judged_are_set(lane):
+    replied = reply(cmd.ReplyTrailers(lane, ("x-note",), (("grpc-message", "no%0A"),)))
+    mutation = getattr(replied, f"{lane}_trailers").header_mutation
+    assert list(mutation.remove_headers) == ["x-note"]
+    (option,) = mutation.set_headers
+    assert (option.header.key, option.header.raw_value) == ("grpc-message", b"no%0A")
+
+
+@pytest.mark.parametrize("lane", list(Lane))
 def test_trailers_go_on(lane):
     assert reply(cmd.ReplyTrailers(lane)).WhichOneof("response") == f"{lane}_trailers"
 
