@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _anthropic_media as media
 from extproc.codecs import _openai_fields as names
+from extproc.codecs._openai_escapes import has_escapes
 from extproc.codecs._openai_segments import Collector, Speaker, key_of, words_of
-from extproc.domain.errors import PeerError
 from extproc.domain.segment import Origin, Role, Unscanned
 from extproc.domain.verdict import Reason
-from extproc.wire.strict_json import Array, Object, Text, parse
+from extproc.wire.strict_json import Array, Object, Text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from extproc.codecs._openai_fields import Fields
-    from extproc.domain.limits import Limits
     from extproc.wire.strict_json import Member, Value
 
 _TEXT: Final = frozenset({"text"})
@@ -74,11 +73,10 @@ NAMED: Final = frozenset(
 class Blocks:
     """Reads the contents of one request. ``unscanned`` is what of it is no text."""
 
-    def __init__(self, body: bytes, fields: Fields, found: Collector, limits: Limits) -> None:
+    def __init__(self, body: bytes, fields: Fields, found: Collector) -> None:
         self._body = body
         self._fields = fields
         self._found = found
-        self._limits = limits
         self.unscanned: set[Unscanned] = set()
 
     def content(self, value: Value, place: str, speaker: Speaker, kinds: frozenset[str]) -> None:
@@ -184,12 +182,7 @@ class Blocks:
 
     def _is_json_result(self, text: Text, speaker: Speaker) -> bool:
         """Whether a tool's result is JSON, in which escapes could hide what the model will read."""
-        if speaker.origin is not Origin.TOOL_RESULT or "\\" not in text.value:
-            return False
-        try:
-            return isinstance(parse(text.value.encode(), limits=self._limits), (Object, Array))
-        except PeerError:
-            return False
+        return speaker.origin is Origin.TOOL_RESULT and has_escapes(text.value)
 
 
 def _speaker_of(kind: str, speaker: Speaker) -> Speaker:

@@ -101,7 +101,7 @@ def read_messages(body: bytes, *, limits: Limits) -> MessagesRequest:
     root = parse(body, limits=limits)
     if not isinstance(root, Object):
         raise PeerError(Reason.BODY_INVALID, "the body must be a JSON object")
-    return _Reading(body, root, limits).result()
+    return _Reading(body, root).result()
 
 
 def write_messages(request: MessagesRequest, edits: RequestEdits, *, limits: Limits) -> bytes:
@@ -134,12 +134,12 @@ def _lowered_budget(request: MessagesRequest, cap: int) -> list[Splice]:
 class _Reading:
     """The state of reading one request."""
 
-    def __init__(self, body: bytes, root: Object, limits: Limits) -> None:
+    def __init__(self, body: bytes, root: Object) -> None:
         self._body = body
         self._root = root
         self._fields = Fields(body, _NAMED)
         self._found = Collector()
-        self._blocks = Blocks(body, self._fields, self._found, limits)
+        self._blocks = Blocks(body, self._fields, self._found)
         self._model = ""
         self._stream = False
         self._limit: Number | None = None

@@ -14,13 +14,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _openai_fields as names
+from extproc.codecs._openai_escapes import has_escapes
 from extproc.codecs._openai_media import KINDS, read_medium
 from extproc.codecs._openai_request import CALLER, OpenAIRequest, Reading
 from extproc.codecs._openai_segments import Speaker, key_of, words_of
-from extproc.domain.errors import PeerError
 from extproc.domain.segment import Origin, Role
 from extproc.domain.verdict import Reason
-from extproc.wire.strict_json import Array, Object, Text, parse
+from extproc.wire.strict_json import Array, Object, Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -139,12 +139,7 @@ class _ChatReading(Reading):
 
     def _is_json_result(self, text: Text, speaker: Speaker) -> bool:
         """Whether a tool's result is JSON, in which escapes could hide what the model will read."""
-        if speaker.origin is not Origin.TOOL_RESULT or "\\" not in text.value:
-            return False
-        try:
-            return isinstance(parse(text.value.encode(), limits=self.limits), (Object, Array))
-        except PeerError:
-            return False
+        return speaker.origin is Origin.TOOL_RESULT and has_escapes(text.value)
 
     def _call(self, call: Object, speaker: Speaker) -> list[Text]:
         """A call that the model made earlier: arguments are text, the rest are words."""

@@ -20,7 +20,10 @@ _BEGUN: Final = r"\\(?:u[0-9A-Fa-f]{0,3})?\Z"
 _OPEN: Final = re.compile(rf"{_HIGH}(?:{_BEGUN}|\Z)|{_BEGUN}")
 _CODE: Final = re.compile(rf"({_HIGH}{_LOW}|\\u[0-9A-Fa-f]{{4}})")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_MARKS: Final = [chr(code) for code in range(0xD800, 0xE000)]
+_SURROGATES: Final = frozenset(map(chr, range(0xD800, 0xE000)))
+# Strings, and between them no backslash.
+_DOCUMENT: Final = re.compile(r'[^"\\]*+(?:"(?:[^"\\\x00-\x1f]++|\\[^\x00-\x1f])*+"[^"\\]*+)*+')
+_WHITE_SPACE: Final = " \t\n\r"
 _OPEN_CHARS_MAX: Final = 11
 _SHORT: Final = {"/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 # What keeps its escape, however it is spelled.
@@ -58,6 +61,18 @@ class EscapeReader:
         if not eof:
             spelled, self._begun = _split(spelled)
         return Read(spelled, _read(spelled))
+
+
+def has_escapes(text: str) -> bool:
+    """Whether a text is JSON in which something is escaped, by its outer form alone.
+
+    It begins and ends as an array or an object does, and every backslash stands within a string: what was
+    read of it can be written again, and no more is asked. Parsing it would cost as much as all the body.
+    """
+    if "\\" not in text:
+        return False
+    inner = text.strip(_WHITE_SPACE)
+    return inner[0] in "[{" and inner[-1] in "]}" and _DOCUMENT.fullmatch(inner) is not None
 
 
 def read_escapes(document: str) -> str:
@@ -114,7 +129,7 @@ def _split(spelled: str) -> tuple[str, str]:
 def _read(spelled: str) -> str:
     """A document with its escapes read: in passes over all of it, as a call for each would take seconds."""
     # Of backslashes in a row every two are one escape, which stays. No sound text has a lone surrogate.
-    pair = next(mark for mark in _MARKS if mark not in spelled)
+    pair = next(mark for mark in _SURROGATES if mark not in spelled)
     text = spelled.replace("\\\\", pair)
     if "\\" in text:
         for short, value in _SHORT.items():
@@ -132,7 +147,7 @@ def _read_codes(text: str) -> str:
     joined = "".join(read)
     if '"' in joined or "\\" in joined or _SURROGATE.search(joined) is not None:
         read = [
-            before if _SURROGATE.match(code) else _KEPT.get(code, code)
+            before if code in _SURROGATES else _KEPT.get(code, code)
             for before, code in zip(spelled, read, strict=True)
         ]
     parts[1::2] = read

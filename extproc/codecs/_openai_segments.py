@@ -57,7 +57,7 @@ class Piece(NamedTuple):
     inner: bool = False
 
 
-class _Change(NamedTuple):
+class Change(NamedTuple):
     """An edit within a segment."""
 
     start: int
@@ -148,7 +148,7 @@ def segment_splices(
     key_edited = False
     by_segment = attrgetter("segment_index")
     for index, of_segment in groupby(sorted(edits, key=by_segment), key=by_segment):
-        for piece, text in _edited(places[index], _disjoint(of_segment)):
+        for piece, text in edited_pieces(places[index], _disjoint(of_segment)):
             end = piece.end
             if not end:
                 key_edited = True
@@ -171,22 +171,22 @@ def spliced(document: bytes, splices: list[Splice], *, key_edited: bool, limits:
     return written
 
 
-def _disjoint(edits: Iterable[SegmentEdit]) -> list[_Change]:
+def _disjoint(edits: Iterable[SegmentEdit]) -> list[Change]:
     """The edits of one segment in order.
 
     Those that overlap are one over all that they cover, with the replacement of the first.
     """
-    changes: list[_Change] = []
+    changes: list[Change] = []
     for edit in sorted(edits, key=lambda one: (one.start, -one.end)):
         if changes and edit.start < changes[-1].end:
             last = changes.pop()
-            changes.append(_Change(last.start, max(last.end, edit.end), last.replacement))
+            changes.append(Change(last.start, max(last.end, edit.end), last.replacement))
         else:
-            changes.append(_Change(edit.start, edit.end, edit.replacement))
+            changes.append(Change(edit.start, edit.end, edit.replacement))
     return changes
 
 
-def _edited(pieces: Iterable[Piece], changes: list[_Change]) -> Iterator[tuple[Piece, str]]:
+def edited_pieces(pieces: Iterable[Piece], changes: list[Change]) -> Iterator[tuple[Piece, str]]:
     """The pieces of one segment that change, with their new text; one walk over both, in order.
 
     Where a change covers several pieces, its replacement stands in the first.

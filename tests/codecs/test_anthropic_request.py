@@ -14,6 +14,7 @@ from extproc.domain.limits import LIMITS
 from extproc.domain.ports import RequestEdits
 from extproc.domain.segment import Origin, SegmentEdit
 from extproc.domain.verdict import Reason
+from extproc.wire import strict_json
 from extproc.wire.strict_json import keys_of, parse, texts_of
 
 USER = {"role": "user", "content": "hi"}
@@ -221,6 +222,20 @@ def test_a_tools_result_in_json_is_read_with_its_escapes():
     results = [{"type": "tool_result", "tool_use_id": "", "content": one} for one in (content, plain)]
     read_text = '{"from": "\u0430\u0431", "note": "line\nline"}'
     assert [one.text for one in blocks(*results).segments] == [read_text, plain]
+
+
+def test_a_body_is_parsed_once_whatever_its_texts_are(monkeypatch):
+    parsed = []
+    read_compact = strict_json.read_compact
+    monkeypatch.setattr(
+        strict_json,
+        "read_compact",
+        lambda document, limits: parsed.append(1) or read_compact(document, limits),
+    )
+    result = '["\\n",' + ",".join(["0"] * 1_000) + "]"
+    request = blocks(*[{"type": "tool_result", "tool_use_id": "", "content": result}] * 60)
+    assert [one.text for one in request.segments] == [result.replace("\\n", "\n")] * 60
+    assert len(parsed) == 1
 
 
 def test_documents_are_documents_to_the_last_string():

@@ -14,6 +14,7 @@ from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS
 from extproc.domain.segment import Origin, Role, Unscanned
 from extproc.domain.verdict import Reason
+from extproc.wire import strict_json
 from extproc.wire.strict_json import keys_of, parse, texts_of
 
 USER = {"role": "user", "content": "hi"}
@@ -201,6 +202,18 @@ def test_a_tools_result_in_json_is_read_with_its_escapes():
     request = chat({"role": "tool", "content": content}, {"role": "tool", "content": plain})
     read_text = '{"from": "\u0430\u0431", "note": "line\nline"}'
     assert [one.text for one in request.segments] == [read_text, plain]
+
+
+def test_a_body_is_parsed_once_whatever_its_texts_are(monkeypatch):
+    parsed = []
+    read = strict_json.read_compact
+    monkeypatch.setattr(
+        strict_json, "read_compact", lambda document, limits: parsed.append(1) or read(document, limits)
+    )
+    result = '["\\n",' + ",".join(["0"] * 1_000) + "]"
+    request = chat(USER, *[{"role": "tool", "content": result}] * 60)
+    assert [one.text for one in request.segments[1:]] == [result.replace("\\n", "\n")] * 60
+    assert len(parsed) == 1
 
 
 # Row T12: tool surfaces.

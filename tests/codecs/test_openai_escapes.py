@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.codecs._openai_escapes import EscapeReader, EscapeWriter, read_escapes, write_escapes
+from extproc.codecs._openai_escapes import (
+    EscapeReader,
+    EscapeWriter,
+    has_escapes,
+    read_escapes,
+    write_escapes,
+)
 
 UNITS = ["a", '"', "\\", "\\\\", '\\"', "\\n", "\\/", "\\u0040", "\\u00", "\\u0022", "\\u005c", "\\ud83d"]
 UNITS += ["\\ude00", "\\ud83d\\ude00", "\\uD83D", "\\x", "\n", "é", "u", "0041", "\\u0001", "\\b"]
@@ -77,3 +83,38 @@ def test_it_is_written_alike_in_pieces(value, places):
 
 def test_line_ends_between_values_stay_and_those_within_strings_are_escaped():
     assert write_escapes('{\n"a": "b\nc\td\x01"\n}') == '{\n"a": "b\\nc\\td\\u0001"\n}'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r'{"a": "\u0040"}', True),
+        (' [1, "\\n"]\n', True),
+        (r'["C:\new"]', True),
+        ('{"a": "b"}', False),
+        (r'["a\\", "\""]', True),
+        (r'["a\"]', False),
+        (r"[\n]", False),
+        ('["a\nb\\t"]', False),
+        (r'see "\n"', False),
+        (r'["\n" and more', False),
+        ("\\", False),
+        (" \\ ", False),
+    ],
+)
+def test_what_is_read_as_json_has_strings_and_its_escapes_within_them(text, expected):
+    assert has_escapes(text) is expected
+
+
+@given(values)
+def test_whatever_json_has_a_backslash_has_escapes(value):
+    document = json.dumps([value])
+    assert has_escapes(document) is ("\\" in document)
+
+
+@given(documents)
+def test_what_has_escapes_is_written_as_it_was_read(document):
+    text = f'["{document}"]'
+    if has_escapes(text):
+        read = read_escapes(text)
+        assert read_escapes(write_escapes(read)) == read
