@@ -44,6 +44,9 @@ def test_what_came_before_the_caller_was_known_counts_for_its_tenant():
     assert not other.take(3)
 
 
+STEPS = ["enter", "take", "keep", "leave"]
+
+
 def test_a_stream_that_holds_less_gives_room_back():
     room = Room(SMALL)
     seat = room.seat()
@@ -58,7 +61,7 @@ def test_a_stream_that_holds_less_gives_room_back():
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 3), st.sampled_from(["enter", "take", "keep", "leave"]), st.integers(0, 9)),
+        st.tuples(st.integers(0, 3), st.sampled_from(STEPS), st.integers(0, 9)),
         max_size=40,
     )
 )
