@@ -225,6 +225,9 @@ def _limit_difference(one: Forwarded, echo: Echo, document: Mapping[str, object]
     if backend is Backend.VLLM:
         held = echo.parameters if document is None else document
         honoured = [held[name]] if name in held else []
+    elif backend is Backend.TENSORRTLLM and "text_input" not in echo.inputs:
+        # Ids of tokens go to its engine, which has a name of its own for it.
+        honoured = [*echo.inputs.get("request_output_len", echo.inputs.get(name, ()))]
     else:
         honoured = [*echo.inputs.get(name, ())]
     if cap is None:
