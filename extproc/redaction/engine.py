@@ -63,6 +63,9 @@ class Scan(NamedTuple):
 
 
 _NOTHING: Final = Scan("", ())
+# The kernel reads long texts in pieces of this size, and the engine those in which something is found: so
+# small that this is little, so large that a call costs less than its text (measured).
+_PIECE_CHARS: Final = 512
 
 
 class _Decided:
@@ -94,8 +97,13 @@ class RuleScanner:
         default_operator: Operator = REDACT,
         plan: Plan | None = None,
     ) -> None:
+        # A kernel has to learn: not worth it for a plan that is used once.
         self._plan = plan or Plan(
-            automaton, mask=mask, operators=operators, default_operator=default_operator
+            automaton,
+            mask=mask,
+            operators=operators,
+            default_operator=default_operator,
+            compiled=False,
         )
         # _kept is text from offset _base on, all of it read; at least the last character stays, for
         # the left boundary of what comes. Everything before _released is decided and gone.
@@ -135,13 +143,23 @@ class RuleScanner:
         """
         if self._closed:
             raise ScannerClosedError
-        if not eof:
-            if not text:
-                return _NOTHING
-            released: list[str] = []
-            if self._read_quickly((text,), 0, released)[0]:
-                return Scan(released[0], ())
-        return self._read(text, eof=eof)
+        if not text and not eof:
+            return _NOTHING
+        if self._plan.kernel is None or not text:
+            return self._read(text, eof=eof)
+        pieces: tuple[str, ...] = (text,)
+        if len(text) > _PIECE_CHARS:
+            pieces = tuple([text[at : at + _PIECE_CHARS] for at in range(0, len(text), _PIECE_CHARS)])
+        released, found, _ = self._read_each(pieces)
+        scans = [scan for _, scan in found]
+        if eof:
+            scans.append(self._read("", eof=True))
+            released.append(scans[-1].released)
+        return Scan(
+            "".join(released),
+            tuple([finding for scan in scans for finding in scan.findings]),
+            tuple([text for scan in scans for text in scan.replacements]),
+        )
 
     def _read(self, text: str, *, eof: bool) -> Scan:
         """Take a text that the kernel did not."""
@@ -167,9 +185,17 @@ class RuleScanner:
         """Feed texts one by one, none of them the last. Raises as ``feed`` does."""
         if self._closed:
             raise ScannerClosedError
-        texts = tuple(texts)
+        released, found, held_chars_max = self._read_each(tuple(texts))
+        findings = [(number, finding) for number, scan in found for finding in scan.findings]
+        return ScanEach(released, findings, held_chars_max)
+
+    def _read_each(self, texts: tuple[str, ...]) -> tuple[list[str], list[tuple[int, Scan]], int]:
+        """Read texts, none of them the last.
+
+        Gives what may go out after each, what was found at which, and the most that was held after any.
+        """
         released: list[str] = []
-        findings: list[tuple[int, Finding]] = []
+        found: list[tuple[int, Scan]] = []
         held_chars_max = 0
         while len(released) < len(texts):
             _, held_chars = self._read_quickly(texts, len(released), released)
@@ -179,9 +205,10 @@ class RuleScanner:
             number = len(released)
             scan = self._read(texts[number], eof=False) if texts[number] else _NOTHING
             released.append(scan.released)
-            findings += [(number, finding) for finding in scan.findings]
+            if scan.findings:
+                found.append((number, scan))
             held_chars_max = max(held_chars_max, self.held_chars)
-        return ScanEach(released, findings, held_chars_max)
+        return released, found, held_chars_max
 
     def _read_quickly(self, texts: tuple[str, ...], first: int, released: list[str]) -> tuple[int, int]:
         """Let the kernel read texts from ``first`` on, as long as nothing is found.

@@ -55,6 +55,8 @@ def differ(texts: list[str], quick: Plan = WITH, slow: Plan = WITHOUT) -> None:
     ]
     assert each.held_chars_max == max(held)
     assert kept(third) == kept(second)
+    whole = "".join(texts)
+    assert RuleScanner.of(quick).feed(whole, eof=True) == RuleScanner.of(slow).feed(whole, eof=True)
     assert first.feed("", eof=True) == second.feed("", eof=True) == third.feed("", eof=True)
 
 
