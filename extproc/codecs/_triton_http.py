@@ -67,7 +67,7 @@ def check_request_head(head: RequestHead) -> None:
     Raises:
         PeerError: a query, a content-encoding, or the header that splits a body in two.
     """
-    if head.query:
+    if head.query is not None:
         raise PeerError(Reason.PATH_NOT_ALLOWED, "a query is not allowed on this path")
     encodings = head.headers.get("content-encoding", ())
     if encodings and encodings != ("identity",):

@@ -53,7 +53,7 @@ class InferSession(OneExchange):
 
     def __init__(self, head: RequestHead, *, model: str, limits: Limits) -> None:
         super().__init__(head, limits=limits)
-        if head.query:
+        if head.query is not None:
             raise PeerError(Reason.PATH_NOT_ALLOWED, "a query is not allowed on this path")
         self._decoder = ContentDecoder(head, limits=limits)
         self._request_length = _document_length(head.headers.get(DOCUMENT_LENGTH, ()))

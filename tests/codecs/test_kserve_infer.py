@@ -103,9 +103,10 @@ def test_only_post_is_accepted(method):
     assert CODEC.accepts(head(method=method)) is False
 
 
-def test_a_query_is_refused():
+@pytest.mark.parametrize("query", ["x=1", ""])
+def test_a_query_is_refused(query):
     with pytest.raises(PeerError) as caught:
-        CODEC.open(head(query="x=1"))
+        CODEC.open(head(query=query))
     assert caught.value.reason is Reason.PATH_NOT_ALLOWED
 
 
