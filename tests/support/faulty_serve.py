@@ -17,7 +17,7 @@ from pathlib import Path
 from classifiers.classifier import Classifier
 from extproc.codecs._generate_answer import AnswerReader
 from extproc.codecs.triton_generate import GenerateSession
-from extproc.domain.ports import ExchangeView
+from extproc.domain.ports import ExchangeView, RequestEdits
 from extproc.guards._rules import RuleGuard
 from extproc.guards.admission import Admission
 from extproc.redaction.watches import PackScanner
@@ -101,14 +101,14 @@ def _inject() -> None:
 
 
 def _break_written_requests() -> None:
-    original = GenerateSession.write_request
+    original = GenerateSession.write_body
 
-    def checked(self: GenerateSession, key: int, edits: object) -> bytes:
-        body = original(self, key, edits)  # type: ignore[arg-type]  # passed on as it came.
+    def checked(self: GenerateSession, edits: RequestEdits) -> bytes:
+        body = original(self, edits)
         _break(Fault.CODEC_WRITES_REQUEST, body.decode("utf-8", "replace"))
         return body
 
-    GenerateSession.write_request = checked  # type: ignore[method-assign]  # that is the fault.
+    GenerateSession.write_body = checked  # type: ignore[method-assign]  # that is the fault.
 
 
 if __name__ == "__main__":
