@@ -40,9 +40,10 @@ _REQUIRED: Final[Mapping[str, frozenset[str]]] = {
     "tool_result": frozenset({"tool_use_id"}),
     "tool_reference": frozenset({"tool_name"}),
 }
-# Members that are prose, and what their segments' place ends in; members that are words.
+# What a server joins with the texts beside it.
+_JOINED: Final = ("text", "text")
+# Members that are prose by themselves, and what their segments' place ends in; members that are words.
 _PROSE: Final[Mapping[tuple[str, str], str]] = {
-    ("text", "text"): "",
     ("thinking", "thinking"): ".thinking",
     ("document", "title"): ".title",
     ("document", "context"): ".context",
@@ -86,8 +87,10 @@ class Blocks:
             return
         if not isinstance(value, Array):
             raise self._fields.fault_at(value.start, place, "must be a string or an array of blocks")
+        texts: list[tuple[Text, bool]] = []
         for item in value.items:
-            self._block(self._fields.object_at(item, _BLOCK), place, speaker, kinds)
+            texts += self._block(self._fields.object_at(item, _BLOCK), place, speaker, kinds)
+        self._found.parts(texts, place, speaker)
 
     def cache_control(self, member: Member) -> None:
         """How long a prefix is kept: a fixed shape without any text."""
@@ -107,7 +110,10 @@ class Blocks:
             )
         return [key_of(member.name, member.start), *words_of(self._body, member.value)]
 
-    def _block(self, block: Object, place: str, speaker: Speaker, kinds: frozenset[str]) -> None:
+    def _block(
+        self, block: Object, place: str, speaker: Speaker, kinds: frozenset[str]
+    ) -> list[tuple[Text, bool]]:
+        """What of a block joins its neighbours' text, with whether it is JSON; the rest is read here."""
         kind = media.kind_of(block)
         if kind is None or kind not in kinds:
             fault = f"may only be of type {', '.join(sorted(kinds))} here"
@@ -117,14 +123,19 @@ class Blocks:
                 raise self._fields.fault_at(block.start, _BLOCK, f"of type {kind} has no {name}")
         speaker = _speaker_of(kind, speaker)
         words: list[Text] = []
+        texts: list[tuple[Text, bool]] = []
         for member in block.members.values():
             if member.name == "type" or self._fields.absent(member.value):
                 continue
             if member.name == "cache_control":
                 self.cache_control(member)
+            elif (kind, member.name) == _JOINED:
+                text = self._fields.text(member)
+                texts.append((text, self._is_json_result(text, speaker)))
             else:
                 words += self._member(kind, member, place, speaker)
         self._found.words(words, f"{place}.*", speaker)
+        return texts
 
     def _member(self, kind: str, member: Member, place: str, speaker: Speaker) -> list[Text]:
         """A member of a block: prose becomes a segment of its own, words are given back."""

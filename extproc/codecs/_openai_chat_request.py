@@ -111,10 +111,13 @@ class _ChatReading(Reading):
             return
         if not isinstance(value, Array):
             raise self.fields.fault_at(value.start, place, "must be a string or an array of parts")
+        texts: list[tuple[Text, bool]] = []
         for item in value.items:
-            self._part(self.fields.object_at(item, "a part of a message"), place, speaker)
+            texts += self._part(self.fields.object_at(item, "a part of a message"), speaker)
+        self.found.parts(texts, place, speaker)
 
-    def _part(self, part: Object, place: str, speaker: Speaker) -> None:
+    def _part(self, part: Object, speaker: Speaker) -> list[tuple[Text, bool]]:
+        """A part's text, with whether it is JSON; all else of it is read here."""
         kind = part.members.get("type")
         kind_name = kind.value.value if kind is not None and isinstance(kind.value, Text) else None
         if kind_name not in {"text", "refusal", *KINDS}:
@@ -123,6 +126,7 @@ class _ChatReading(Reading):
         if kind_name not in part.members:
             raise self.fields.fault_at(part.start, "a part of a message", "has no content")
         words: list[Text] = []
+        texts: list[tuple[Text, bool]] = []
         for member in part.members.values():
             if member is kind:
                 continue
@@ -132,10 +136,11 @@ class _ChatReading(Reading):
                 words += medium.words
             elif member.name == kind_name:
                 text = self.fields.text(member)
-                self.found.prose(text, place, speaker, inner=self._is_json_result(text, speaker))
+                texts.append((text, self._is_json_result(text, speaker)))
             elif not self.fields.absent(member.value):
                 words += self._unknown(member)
         self.found.words(words, "messages.*", speaker)
+        return texts
 
     def _is_json_result(self, text: Text, speaker: Speaker) -> bool:
         """Whether a tool's result is JSON, in which escapes could hide what the model will read."""

@@ -1,7 +1,8 @@
 """Where the text of an OpenAI request stands: segments, the pieces they are made of, and edits of them.
 
-Prose is a segment of its own. Single words (names, identifiers, keys, values of enumerations) of one
-message or tool are joined, a line each: alone they say nothing to a classifier, and it would have to be
+Prose is a segment of its own; that of several parts of one message is one segment too, as a server joins
+them and a value could be cut over them. Single words (names, identifiers, keys, values of enumerations) of
+one message or tool are joined, a line each: alone they say nothing to a classifier, and it would have to be
 asked about each; joined, an attack that was spread over them shows.
 """
 
@@ -85,6 +86,18 @@ class Collector:
         if value:
             self._add([Piece(0, value, text.start, text.end, inner)], place, speaker)
 
+    def parts(self, texts: Iterable[tuple[Text, bool]], place: str, speaker: Speaker) -> None:
+        """Texts that are one to the model, each with whether it is JSON; their order is its own."""
+        pieces: list[Piece] = []
+        at = 0
+        for text, inner in texts:
+            value = read_escapes(text.value) if inner else text.value
+            if value:
+                pieces.append(Piece(at, value, text.start, text.end, inner))
+                at += len(value)
+        if pieces:
+            self._add(pieces, place, speaker, seams=tuple([piece.at for piece in pieces[1:]]))
+
     def words(self, words: Iterable[Text], place: str, speaker: Speaker) -> None:
         """Words, joined, but for those of a closed vocabulary; what is no single word by itself."""
         joined: list[Piece] = []
@@ -101,15 +114,18 @@ class Collector:
         if joined:
             self._add(joined, place, speaker)
 
-    def _add(self, pieces: Sequence[Piece], place: str, speaker: Speaker) -> None:
+    def _add(
+        self, pieces: Sequence[Piece], place: str, speaker: Speaker, *, seams: tuple[int, ...] = ()
+    ) -> None:
         self.places.append(tuple(pieces))
         self.segments.append(
             Segment(
                 index=len(self.segments),
-                text=_WORD_END.join(piece.text for piece in pieces),
+                text=("" if seams else _WORD_END).join([piece.text for piece in pieces]),
                 role=speaker.role,
                 origin=speaker.origin,
                 place=place,
+                seams=seams,
             )
         )
 

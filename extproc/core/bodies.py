@@ -6,9 +6,11 @@ Where a policy keeps nothing there is no ``Capture``, and the hot path only find
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from extproc.core.edits import merge_edits
+from extproc.core.edits import apply_edits, merge_edits
 from extproc.domain.bodies import AS_KEPT, Keep, KeptAnswer, KeptSegment, Sample
 from extproc.domain.verdict import Action, Kept
 
@@ -95,13 +97,15 @@ class Capture:
     def _texts(
         self, request: RequestMessage, edits: Sequence[SegmentEdit]
     ) -> tuple[tuple[KeptSegment, ...], tuple[KeptAnswer, ...]]:
-        originals = [segment.text for segment in request.segments]
+        texts = [(segment.text, segment.seams) for segment in request.segments]
         answers = {channel: "".join(pieces) for channel, pieces in self._answer.items()}
         if self._rule.keep is not Keep.SEALED:
-            originals = _edited(originals, edits)
+            by_segment = attrgetter("segment_index")
+            for index, wanted in groupby(merge_edits(edits), key=by_segment):
+                texts[index] = apply_edits(texts[index][0], wanted, texts[index][1])
         segments = tuple(
-            KeptSegment(role=one.role, origin=one.origin, place=one.place, text=text)
-            for one, text in zip(request.segments, originals, strict=True)
+            KeptSegment(role=one.role, origin=one.origin, place=one.place, text=text, seams=seams)
+            for one, (text, seams) in zip(request.segments, texts, strict=True)
         )
         kept = tuple(
             KeptAnswer(choice=channel.choice, field_name=channel.field, text=text)
@@ -119,12 +123,3 @@ def _gravest(exchange: Exchange) -> Action:
     """The gravest that was decided, or would have been by a guard in shadow."""
     found = Action.REDACT if exchange.entities else Action.ALLOW
     return max(exchange.action, found, *(verdict.action for verdict in exchange.verdicts), Action.ALLOW)
-
-
-def _edited(texts: list[str], edits: Sequence[SegmentEdit]) -> list[str]:
-    """The texts of the segments with the guards' edits made."""
-    edited = list(texts)
-    for edit in reversed(merge_edits(edits)):
-        text = edited[edit.segment_index]
-        edited[edit.segment_index] = text[: edit.start] + edit.replacement + text[edit.end :]
-    return edited

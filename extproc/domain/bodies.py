@@ -54,12 +54,13 @@ class BodyRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptSegment:
-    """Text of a request."""
+    """Text of a request. ``seams`` are where its parts meet, as in ``Segment``."""
 
     role: Role
     origin: Origin
     place: str
     text: str = field(repr=False)
+    seams: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

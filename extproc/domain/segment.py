@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from types import MappingProxyType
@@ -74,7 +75,9 @@ class Segment:
 
     ``index`` is the segment's position among the exchange's segments. ``place`` is a name of the
     codec's own closed vocabulary (``text_input``), never a key that the caller chose, so that it may
-    stand in a record.
+    stand in a record. ``seams`` are where parts of the text meet, in code points, ascending: servers put
+    them together with nothing between them, or with a line end, and a value or an attack may show in one of
+    the two alone.
     """
 
     index: int
@@ -82,6 +85,19 @@ class Segment:
     role: Role
     origin: Origin
     place: str
+    seams: tuple[int, ...] = ()
+
+    @property
+    def apart(self) -> str:
+        """The text with a line end at every seam."""
+        ends = (*self.seams, len(self.text))
+        return "\n".join(self.text[start:end] for start, end in zip((0, *self.seams), ends, strict=True))
+
+    def place_of(self, position: int) -> int:
+        """Where in the text a position of ``apart`` stands."""
+        # Before the line end of seam k stand k others.
+        passed = bisect_left(range(len(self.seams)), position, key=lambda seam: self.seams[seam] + seam)
+        return position - passed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from extproc.domain.bodies import Sample
+    from extproc.domain.bodies import KeptSegment, Sample
 
 FORMAT: Final = 1
 # Ids, numbers and a key: a few hundred bytes.
@@ -78,7 +78,7 @@ def _texts(sample: Sample, redact: Callable[[str], str]) -> bytes:
     return _json(
         {
             "request": [
-                {"role": one.role, "origin": one.origin, "place": one.place, "text": redact(one.text)}
+                {"role": one.role, "origin": one.origin, "place": one.place, "text": _redacted(one, redact)}
                 for one in sample.request
             ],
             "answer": [
@@ -87,6 +87,15 @@ def _texts(sample: Sample, redact: Callable[[str], str]) -> bytes:
             ],
         }
     )
+
+
+def _redacted(segment: KeptSegment, redact: Callable[[str], str]) -> str:
+    """A segment without what stands in one of its parts, and without what is cut over several."""
+    if not segment.seams:
+        return redact(segment.text)
+    ends = (*segment.seams, len(segment.text))
+    parts = [redact(segment.text[start:end]) for start, end in zip((0, *segment.seams), ends, strict=True)]
+    return redact("".join(parts))
 
 
 def facts_of(first_line: bytes) -> Mapping[str, object]:

@@ -1,13 +1,13 @@
 """What the guards that find by rules share: one pack over the request's segments and the answer."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 from typing import Final, assert_never
 
 from extproc.domain.ports import ALLOWED, Answer, Effect, ExchangeView, RuleFinder, RuleWatch, Verdict
-from extproc.domain.segment import SegmentEdit
-from extproc.domain.verdict import Action, Lane, LocatedFinding, Reason
+from extproc.domain.segment import Segment, SegmentEdit
+from extproc.domain.verdict import Action, Finding, Lane, LocatedFinding, Reason
 
 REFUSED_STATUS = 403
 # Places named in one message: enough to find them, and short.
@@ -52,7 +52,7 @@ class RuleGuard:
         findings: list[LocatedFinding] = []
         edits: list[SegmentEdit] = []
         for segment in exchange.request.segments:
-            for finding, replacement in self.find(segment.text, watch):
+            for finding, replacement in self._found_in(segment, watch):
                 findings.append(LocatedFinding(lane=Lane.REQUEST, place=segment.place, finding=finding))
                 edits.append(
                     SegmentEdit(
@@ -68,6 +68,17 @@ class RuleGuard:
         """The same rules for the answer."""
         del exchange
         return None if self.answer is OnFinding.ALLOW else self._watch(self.answer)
+
+    def _found_in(self, segment: Segment, watch: RuleWatch) -> Iterable[tuple[Finding, str]]:
+        """What stands in a segment, whichever way a server joins its parts."""
+        found = self.find(segment.text, watch)
+        if not segment.seams:
+            return found
+        apart = [
+            (replace(one, start=segment.place_of(one.start), end=segment.place_of(one.end)), replacement)
+            for one, replacement in self.find(segment.apart, watch)
+        ]
+        return dict.fromkeys([*found, *apart])
 
     def _verdict(self, findings: tuple[LocatedFinding, ...], edits: tuple[SegmentEdit, ...]) -> Verdict:
         if not findings:

@@ -116,7 +116,7 @@ def text_tokens(text: str) -> int:
 
 def prompt_tokens(request: RequestMessage) -> int:
     """An estimate of what a request's prompt costs, with what a template writes around its segments."""
-    around = REQUEST_TOKENS + SEGMENT_TOKENS * len(request.segments)
+    around = REQUEST_TOKENS + SEGMENT_TOKENS * sum(1 + len(one.seams) for one in request.segments)
     if request.operation is Operation.CHAT:
         around += CHAT_TOKENS
     if Unscanned.TOKEN_IDS in request.unscanned:

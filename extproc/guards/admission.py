@@ -81,7 +81,7 @@ class Admission:
 
     def _length_fault(self, request: RequestMessage) -> Verdict | None:
         segments_max, chars_max = self.settings.segments_max, self.settings.prompt_chars_max
-        if len(request.segments) > segments_max:
+        if sum(1 + len(segment.seams) for segment in request.segments) > segments_max:
             message = f"the prompt has too many parts: at most {segments_max} are accepted"
             return _refused(Reason.PROMPT_TOO_LONG, TOO_LARGE_STATUS, message)
         if sum(len(segment.text) for segment in request.segments) > chars_max:

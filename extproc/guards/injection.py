@@ -1,7 +1,8 @@
 """Whether a prompt tries to take the model over (OWASP LLM01, prompt injection)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 from annotated_types import Interval
 
@@ -25,6 +26,8 @@ from extproc.guards._binding import bound_to
 HEAD: Final = "injection"
 ENTITY_TYPE: Final = "PROMPT_INJECTION"
 REFUSED_STATUS = 403
+# Of two readings that differ by a line end, so much on either side of it is asked about: a window's worth.
+_SEAM_CHARS: Final = 400
 _MESSAGE: Final = "the request was refused: its text looks like an attempt at prompt injection"
 
 
@@ -42,6 +45,20 @@ class Settings:
     origins: tuple[Origin, ...] = ()
 
 
+class _Reading(NamedTuple):
+    """A text that a segment may be to the model; ``apart_from``: where it begins in ``Segment.apart``."""
+
+    segment: Segment
+    text: str
+    apart_from: int | None = None
+
+    def place_of(self, position: int) -> int:
+        """Where in the segment's text a position of this text stands."""
+        if self.apart_from is None:
+            return position
+        return self.segment.place_of(self.apart_from + position)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Injection:
     """Asks the classifier about every segment and refuses at the threshold."""
@@ -50,7 +67,7 @@ class Injection:
 
     def needs(self, exchange: ExchangeView) -> tuple[Effect, ...]:
         """One Classify for all segments together; nothing where there is no text."""
-        texts = tuple(segment.text for segment in self._judged(exchange))
+        texts = tuple(reading.text for reading in self._judged(exchange))
         tenant = "" if exchange.principal is None else exchange.principal.tenant
         return (Classify(head=HEAD, texts=texts, tenant=tenant),) if texts else ()
 
@@ -60,12 +77,12 @@ class Injection:
         Raises:
             ValueError: The answers are not those to ``needs``; a bug, and it must not pass.
         """
-        segments = self._judged(exchange)
-        if not segments:
+        readings = self._judged(exchange)
+        if not readings:
             return ALLOWED
-        scores = _scores(answers, len(segments))
-        pairs = zip(segments, scores.scores, strict=True)
-        over = [(segment, score) for segment, score in pairs if not self._passes(segment, score)]
+        scores = _scores(answers, len(readings))
+        pairs = zip(readings, scores.scores, strict=True)
+        over = [(reading, score) for reading, score in pairs if not self._passes(reading, score)]
         found = bool(over)
         return Verdict(
             action=Action.BLOCK if found else Action.ALLOW,
@@ -76,7 +93,7 @@ class Injection:
             threshold=self.settings.threshold,
             detector=scores.model,
             windows=sum(one.windows for one in scores.scores),
-            findings=tuple(_located(segment, score, scores.model) for segment, score in over),
+            findings=tuple(_located(reading, score, scores.model) for reading, score in over),
         )
 
     def scanner(self, exchange: ExchangeView) -> RuleWatch | None:
@@ -84,26 +101,27 @@ class Injection:
         del exchange
         return None
 
-    def _judged(self, exchange: ExchangeView) -> tuple[Segment, ...]:
+    def _judged(self, exchange: ExchangeView) -> tuple[_Reading, ...]:
         request = exchange.request
         if request is None:
             return ()
         roles, origins = self.settings.roles, self.settings.origins
         return tuple(
-            segment
+            reading
             for segment in request.segments
             if segment.text
             and (not roles or segment.role in roles)
             and (not origins or segment.origin in origins)
+            for reading in _readings(segment)
         )
 
-    def _passes(self, segment: Segment, score: TextScore) -> bool:
+    def _passes(self, reading: _Reading, score: TextScore) -> bool:
         """Whether the text was seen, and is harmless. Written so that a score of NaN is refused.
 
         Text of which the model sees no token although it is not blank is made of invisible characters:
         what cannot be judged may still be read by the served model (tag characters spell ASCII).
         """
-        unseen = score.tokens == 0 and not segment.text.isspace()
+        unseen = score.tokens == 0 and not reading.text.isspace()
         return score.score < self.settings.threshold and not unseen
 
 
@@ -115,11 +133,27 @@ def _scores(answers: tuple[Answer, ...], count: int) -> Scores:
             raise ValueError("the injection guard was given answers to another question")
 
 
-def _located(segment: Segment, score: TextScore, model: str) -> LocatedFinding:
-    finding = Finding(
-        entity_type=ENTITY_TYPE, start=score.start, end=score.end, score=score.score, detector=model
-    )
-    return LocatedFinding(lane=Lane.REQUEST, place=segment.place, finding=finding)
+def _readings(segment: Segment) -> Iterator[_Reading]:
+    """A segment's text; where parts of it meet, what is around their seams with a line end there too."""
+    yield _Reading(segment, segment.text)
+    if not segment.seams:
+        return
+    apart = segment.apart
+    start = end = 0
+    for line_ends_before, seam in enumerate(segment.seams):
+        at = seam + line_ends_before
+        if at - _SEAM_CHARS > end:
+            if end:
+                yield _Reading(segment, apart[start:end], start)
+            start = at - _SEAM_CHARS
+        end = at + 1 + _SEAM_CHARS
+    yield _Reading(segment, apart[start:end], start)
+
+
+def _located(reading: _Reading, score: TextScore, model: str) -> LocatedFinding:
+    start, end = reading.place_of(score.start), reading.place_of(score.end)
+    finding = Finding(entity_type=ENTITY_TYPE, start=start, end=end, score=score.score, detector=model)
+    return LocatedFinding(lane=Lane.REQUEST, place=reading.segment.place, finding=finding)
 
 
 def _build(settings: Settings, env: GuardEnv) -> Injection:

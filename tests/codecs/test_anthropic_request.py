@@ -68,7 +68,22 @@ def written(request, **edits) -> dict:
 def test_every_role_and_form_of_content_is_read(role):
     parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
     request = ask({"role": role, "content": "zero"}, {"role": role, "content": parts})
-    assert segments(request) == [("messages", role, "direct", text) for text in ("zero", "one", "two")]
+    assert segments(request) == [("messages", role, "direct", text) for text in ("zero", "onetwo")]
+    assert [one.seams for one in request.segments] == [(), (3,)]
+
+
+def test_the_texts_of_one_message_are_one_text_and_those_of_a_result_another():
+    texts = [{"type": "text", "text": text} for text in ("4111 1111 ", "1111", " 1111")]
+    results = [{"type": "tool_result", "tool_use_id": "", "content": texts} for _ in range(2)]
+    request = ask({"role": "user", "content": [*texts[:2], *results, *texts[2:]]}, system=texts)
+    whole = "4111 1111 1111 1111"
+    assert segments(request) == [
+        ("messages.tool_result", "tool", "tool_result", whole),
+        ("messages.tool_result", "tool", "tool_result", whole),
+        ("messages", "user", "direct", whole),
+        ("system", "system", "direct", whole),
+    ]
+    assert {one.seams for one in request.segments} == {(10, 14)}
 
 
 @pytest.mark.parametrize("system", ["be kind", [{"type": "text", "text": "be kind"}]])
@@ -94,10 +109,10 @@ def test_a_message_without_a_role_or_content_is_refused(message):
 def test_unknown_members_of_messages_and_blocks_are_words_of_their_speaker():
     block = {"type": "text", "text": "42", "note": {"spoken by": ["an expert"], "n": 1}, "citations": None}
     assert segments(ask({"role": "assistant", "content": [block], "mood": "gay"})) == [
-        ("messages", "assistant", "direct", "42"),
         ("messages.*", "assistant", "direct", "spoken by"),
         ("messages.*", "assistant", "direct", "an expert"),
         ("messages.*", "assistant", "direct", "note\nn"),
+        ("messages", "assistant", "direct", "42"),
         ("messages.*", "assistant", "direct", "mood\ngay"),
     ]
 

@@ -105,9 +105,9 @@ def strings(value: object) -> Iterator[tuple[bool, str]]:
 
 
 def judged(message: RequestMessage) -> set[str]:
-    """What guards were shown: whole texts, and the single words that a text joins."""
+    """What guards were shown: whole texts, and the single words and parts that a text joins."""
     named = {message.params.model, *message.params.sampling}
-    return named.union(*({one.text, *one.text.split("\n")} for one in message.segments))
+    return named.union(*({one.text, *one.apart.split("\n")} for one in message.segments))
 
 
 def is_read_otherwise(text: str) -> bool:

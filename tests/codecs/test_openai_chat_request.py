@@ -71,8 +71,18 @@ def message_fault(*messages: dict) -> PeerError:
 def test_every_role_and_form_of_content_is_read(role, as_role, origin):
     parts = [{"type": "text", "text": "one"}, {"type": "refusal", "refusal": "two"}]
     request = chat({"role": role, "content": "zero"}, {"role": role, "content": parts})
-    expected = [("messages.content", as_role, origin, text) for text in ("zero", "one", "two")]
+    expected = [("messages.content", as_role, origin, text) for text in ("zero", "onetwo")]
     assert segments(request) == expected
+    assert [one.seams for one in request.segments] == [(), (3,)]
+
+
+def test_the_texts_of_one_message_are_one_text_whatever_stands_between_them():
+    image = {"type": "image_url", "image_url": {"url": PNG, "detail": "high"}}
+    parts = [{"type": "text", "text": text} for text in ("The card is 4111 1111 ", "", "1111 1111", "!")]
+    request = chat({"role": "user", "content": [*parts[:2], image, *parts[2:]]}, USER)
+    joined = request.segments[-2]
+    assert (joined.text, joined.seams) == ("The card is 4111 1111 1111 1111!", (22, 31))
+    assert (joined.apart, request.segments[-1].text) == ("The card is 4111 1111 \n1111 1111\n!", "hi")
 
 
 # Row T11 of the evasion catalogue.

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.core.edits import merge_edits
+from extproc.core.edits import apply_edits, merge_edits
 from extproc.domain.segment import SegmentEdit
 
 
@@ -30,3 +30,22 @@ def test_the_union_is_kept_and_nothing_overlaps(spans):
 
     assert places(merged) == places(edits)
     assert sum(one.end - one.start for one in merged) == len(places(edits))
+
+
+@given(
+    st.text("abc", max_size=12),
+    st.lists(st.tuples(st.integers(0, 12), st.integers(1, 5)), max_size=4),
+    st.sets(st.integers(0, 12)),
+)
+def test_edits_and_seams_of_a_text_are_those_of_its_characters(text, spans, places):
+    wanted = [
+        edit(0, start, min(start + length, len(text))) for start, length in spans if start < len(text)
+    ]
+    merged = merge_edits(wanted)
+    seams = sorted(place for place in places if place <= len(text))
+    covered = {at for one in merged for at in range(one.start, one.end)}
+    begins = {one.start for one in merged}
+    out = ["#" * (at in begins) + char * (at not in covered) for at, char in enumerate(text)]
+    edited, moved = apply_edits(text, merged, seams)
+    assert edited == "".join(out)
+    assert list(moved) == [len("".join(out[:seam])) for seam in seams]

@@ -114,3 +114,14 @@ def test_samples_are_found_by_request_and_exchange(tmp_path):
     assert found("a") == [0, 1]
     assert found("b", "1") == [1]
     assert found("c") == []
+
+
+def test_parts_are_redacted_by_themselves_and_joined():
+    kept = replace(REDACTED.request[0], text="a12b 3412", seams=(2, 7))
+    sample = replace(
+        REDACTED, request=(kept,), redact=lambda text: text.replace("12", "#").replace("34", "+")
+    )
+    assert json.loads(content_of(sample)[1].splitlines()[1])["request"][0]["text"] == "a#b +#"
+    glued = replace(kept, text="a1212", seams=(3,))
+    alone = replace(sample, request=(glued,), redact=lambda text: "#" if text in {"a12", "12"} else text)
+    assert json.loads(content_of(alone)[1].splitlines()[1])["request"][0]["text"] == "##"

@@ -125,3 +125,26 @@ def test_text_of_which_the_model_sees_nothing_is_refused_unless_it_is_blank(text
     answer = Scores(head="injection", model="model-1", scores=(nothing,))
     verdict = build().judge(exchange(text), (answer,))
     assert (verdict.action is Action.BLOCK) == refused
+
+
+def test_of_parts_both_ways_to_join_them_are_asked_about():
+    view = exchange(segment("ignoreall", seams=(6,)), "two")
+    assert build().needs(view)[0].texts == ("ignoreall", "ignore\nall", "two")
+    verdict = build(threshold=0.6).judge(view, (scores(0.1, 0.2, 0.1),))
+    assert verdict.action is Action.ALLOW
+    verdict = build(threshold=0.6).judge(view, (scores(0.1, 0.9, 0.1),))
+    # The score's place is [1, 6) of the text with a line end.
+    assert [(one.finding.start, one.finding.end) for one in verdict.findings] == [(1, 6)]
+
+
+def test_far_from_their_seams_parts_are_asked_about_once():
+    text = "".join(chr(ord("a") + at % 26) for at in range(10_000))
+    view = exchange(segment(text, seams=(1_000, 1_500, 9_900)))
+    texts = build().needs(view)[0].texts
+    assert texts == (
+        text,
+        text[600:1_000] + "\n" + text[1_000:1_500] + "\n" + text[1_500:1_900],
+        text[9_500:9_900] + "\n" + text[9_900:],
+    )
+    verdict = build(threshold=0.6).judge(view, (scores(0.1, 0.1, 0.9),))
+    assert [(one.finding.start, one.finding.end) for one in verdict.findings] == [(9_502, 9_507)]

@@ -108,3 +108,16 @@ def test_edits_cover_exactly_what_was_found(texts):
         assert texts[edit.segment_index][edit.start : edit.end].isdigit()
     found = any(char.isdigit() for text in texts for char in text)
     assert verdict.action is (Action.REDACT if found else Action.ALLOW)
+
+
+def test_what_is_cut_over_parts_and_what_stands_at_their_seam_is_found():
+    # 12|34 5 is cut; apart from its neighbour, 6 stands alone.
+    verdict = build(pii).judge(exchange(segment("a 1234 56", seams=(4, 8))), ())
+    spans = [(one.start, one.end) for one in verdict.edits]
+    assert spans == [(2, 6), (7, 9), (2, 4), (4, 6), (7, 8), (8, 9)]
+
+
+def test_what_is_found_both_ways_counts_once():
+    verdict = build(pii).judge(exchange(segment("12 b 34", seams=(3, 4))), ())
+    assert [(one.start, one.end) for one in verdict.edits] == [(0, 2), (5, 7)]
+    assert len(verdict.findings) == 2

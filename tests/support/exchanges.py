@@ -39,8 +39,9 @@ def segment(
     role: Role = Role.USER,
     origin: Origin = Origin.DIRECT,
     place: str = "text_input",
+    seams: tuple[int, ...] = (),
 ) -> Segment:
-    return Segment(index=index, text=text, role=role, origin=origin, place=place)
+    return Segment(index=index, text=text, role=role, origin=origin, place=place, seams=seams)
 
 
 def exchange(
