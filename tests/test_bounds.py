@@ -205,6 +205,13 @@ def test_the_filter_speaks_before_envoy_does(bootstrap):
 
 
 @each_whole
+def test_a_model_may_think_as_long_about_a_request_that_streams_by_grpc(bootstrap):
+    """Such a request is not at its end before its answers are: Envoy takes it for one that still comes."""
+    settings = connections(bootstrap)
+    assert ms(settings["request_timeout"]) >= ms(settings["stream_idle_timeout"])
+
+
+@each_whole
 def test_a_lease_is_renewed_before_envoy_calls_a_stream_idle(bootstrap):
     assert LIMITS.lease_ms / 2 < ms(connections(bootstrap)["stream_idle_timeout"])
 
