@@ -272,6 +272,9 @@ class Stream:
             self._close(exchange)
             self._request.retire(exchange)
         if ended:
+            for exchange in self._request.exchanges.values():
+                # The upstream said its last word before it had the request.
+                exchange.upstream_error |= not exchange.forwarded
             self._end()
 
     def _release_answer(self, data: bytes, *, ended: bool, trailers: tuple[str, ...] | None = None) -> None:

@@ -180,6 +180,22 @@ def test_trailers_go_on_as_the_codec_says():
     assert book.stream.done
 
 
+def test_a_request_that_the_upstream_never_had_is_no_clean_one():
+    book = play(bound(budget(), name="budget", stage=Stage.BUDGET))
+    book.body(b"a\nb\n")
+    book.effect(0, granted())
+    book.answer_head()
+    book.answer(b"0 one\n0 .\n")
+    trailers(book, status="14")
+    book.effect(1, granted())
+    for at, one in enumerate(book.effects()):
+        if type(one.effect).__name__ == "Settle":
+            book.effect(at, Settled(charged=one.effect.tokens, refunded=100 - one.effect.tokens))
+    records = {one.exchange: one for one in book.records()}
+    assert [records[key].reason for key in (0, 1)] == [Reason.CLEAN, Reason.UPSTREAM_ERROR]
+    assert records[1].tokens_settled == 0
+
+
 def test_trailers_that_cannot_be_read_are_no_end():
     book = play()
     book.body(b"a\n", end=True)

@@ -29,6 +29,7 @@ from triton_models import TritonOf
 
 from extproc.demo.install import install_triton
 from extproc.demo.parts import Valkey
+from extproc.demo.ports import free_port
 
 STATE = Path(__file__).parents[2] / ".headgate"
 MODEL, SYNC, LATE = "vllm_stand_in", "sync_vllm", "late_final"
@@ -459,6 +460,36 @@ def test_an_error_is_worded_as_the_http_endpoints_words_it(gateway, channel, ups
     *_, last = call.rest()
     assert last.error_message == "Error generating stream: engine exploded mid-stream"
     assert [one["reason"] for one in records(gateway, request_id_of(call.answers), 1)] == ["upstream_error"]
+
+
+def test_a_message_beyond_the_bound_is_a_status(gateway, channel):
+    big = infer(MODEL, "word " * 2_000_000)
+    call = Call(channel, gateway.headers())
+    call.ask(big)
+    with pytest.raises(grpc.RpcError):
+        call.next()
+    assert call.answers.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    _, (code, _, _) = unary(channel, UNARY, big.SerializeToString(), gateway.headers())
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_model_server_that_is_gone_is_unavailable(tmp_path_factory, upstream, valkey, books_of):
+    maker = GatewayMaker(tmp_path_factory, upstream.port, valkey.url, grpc_port=free_port())
+    try:
+        alone = maker(policy=POLICY, tenants=("acme", "strict", "plain", "poor"))
+        with grpc.insecure_channel(alone.url.removeprefix("http://")) as channel:
+            call = Call(channel, alone.headers())
+            call.ask(infer(MODEL, "hello", flags=("stream",)), infer(MODEL, "hello", flags=("stream",)))
+            with pytest.raises(grpc.RpcError):
+                call.next()
+            assert call.answers.code() is grpc.StatusCode.UNAVAILABLE
+            assert "could not carry the request" in call.answers.details()
+        seen = records(alone, request_id_of(call.answers), 2)
+        assert [one["reason"] for one in seen] == ["upstream_error"] * 2
+        assert [one["tokens_settled"] for one in seen] == [0, 0]
+        assert all_settled(books_of)
+    finally:
+        maker.close()
 
 
 # --- unary -----------------------------------------------------------------------------------
