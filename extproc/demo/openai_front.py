@@ -26,6 +26,7 @@ from extproc.demo.openai_call import Call, Events, Refused, Route, dump
 from extproc.demo.openai_chat import chat_completions
 from extproc.demo.openai_completions import completions
 from extproc.demo.openai_embeddings import embeddings
+from extproc.demo.openai_responses import responses
 from extproc.demo.openai_tokens import ModelFailed, Triton
 from extproc.demo.ports import LOOPBACK
 
@@ -42,6 +43,7 @@ ROUTES: Final[Mapping[str, Route]] = MappingProxyType(
         "/v1/completions": completions,
         "/v1/embeddings": embeddings,
         "/v1/messages": messages,
+        "/v1/responses": responses,
     }
 )
 """What is answered to a POST, by path."""

@@ -17,6 +17,7 @@ def test_every_module_that_is_no_part_is_a_codec():
         "openai_completions",
         "openai_embeddings",
         "openai_models",
+        "openai_responses",
         "triton_admin",
         "triton_generate",
         "triton_read_only",

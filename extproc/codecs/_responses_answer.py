@@ -1,0 +1,263 @@
+"""The answer of OpenAI's responses: named events or one JSON body, their texts, ends and token counts.
+
+Each event's name and its data's type must agree: some clients go by the one, some by the other. A text's
+end is an event of its own, which says all of it again: what is held of it goes out in a delta of this
+service's own before that event, and the numbers of the events behind it move. Comments, and a ``[DONE]``
+behind the end which some servers send, are left out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from extproc.codecs import _openai_http as oai
+from extproc.codecs import _triton_http as http
+from extproc.codecs._responses_events import Events
+from extproc.codecs._responses_frame import Carried, Count, Ending, Located, Numbers, Parts
+from extproc.codecs._responses_runs import Event, KnownRun, Template
+from extproc.codecs._responses_walk import NUMBER, Memory, Walk
+from extproc.domain.errors import PeerError
+from extproc.domain.ports import ResponseFrame
+from extproc.domain.segment import Channel, Delta
+from extproc.domain.verdict import Reason
+from extproc.wire.buffers import BoundedBody
+from extproc.wire.json_leaves import leaves_of
+from extproc.wire.sse import SseFrame, SseReader
+from extproc.wire.strict_json import Object, Text, parse
+
+if TYPE_CHECKING:
+    from extproc.codecs._responses_frame import Site
+    from extproc.codecs._responses_walk import Facts
+    from extproc.domain.limits import Limits
+
+_DONE: Final = b"[DONE]"
+_EVENT: Final = b"event"
+_ERROR: Final = "error"
+# Keys of an error event that say nothing by themselves.
+_ERROR_KEYS: Final = oai.ERROR_KEYS | {"sequence_number"}
+# A failure of the server's own, by whatever it calls it: within a stream there is no status that says so.
+_SERVER_CODES: Final = frozenset({"", "server_error", "internal_error", "500"})
+_DELTA: Final = ".delta"
+
+
+class AnswerReader:
+    """Reads one answer; ``streamed`` says that it comes as events."""
+
+    def __init__(self, facts: Facts, *, status: int, streamed: bool, limits: Limits) -> None:
+        self._facts = facts
+        self._status = status
+        self._limits = limits
+        self._says = Events(facts, limits)
+        self._numbers = Numbers()
+        self._events = SseReader(limits=limits) if streamed else None
+        self._known: tuple[Template, Site] | None = None
+        self._body = BoundedBody(
+            bytes_max=limits.answer_bytes_max, reason=Reason.UPSTREAM_UNREADABLE, status=502
+        )
+        self._ended = False
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer comes as events."""
+        return self._events is not None
+
+    def read(self, chunk: bytes, *, eof: bool) -> tuple[ResponseFrame, ...]:
+        """The frames that a chunk completes.
+
+        Raises:
+            PeerError: UPSTREAM_UNREADABLE, status 502, for whatever cannot be vouched for.
+        """
+        if self._ended:
+            return ()
+        self._ended = eof
+        if self._events is None:
+            self._body.feed(chunk)
+            return tuple(self._whole(self._body.take())) if eof else ()
+        frames: list[ResponseFrame] = []
+        run: list[Event] = []
+        for event in self._events.feed(chunk, eof=eof):
+            known = self._read_known(event)
+            if known is not None:
+                run.append(known)
+                continue
+            self._flush(run, frames)
+            frames += self._event(event)
+        self._flush(run, frames)
+        if eof and not self._says.over:
+            frames += self._carried(self._says.open_sites())
+        return tuple(frames)
+
+    def write(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
+        """A frame's bytes with ``texts`` in place of its deltas."""
+        token = frame.token
+        if isinstance(token, KnownRun):
+            return token.with_texts(texts, self._numbers)
+        if isinstance(token, Carried):
+            (text,) = texts
+            return token.site.tail(text, self._numbers.own()) if text and token.moved else b""
+        if not isinstance(token, Located) or len(texts) != len(token.places):
+            raise AssertionError("a frame of another session")
+        return token.with_texts(texts, self._numbers)
+
+    def write_tail(self, channel: Channel, text: str) -> bytes:
+        """An event for text of a channel that was held when the channel or the answer ended."""
+        if not self.streamed:
+            raise AssertionError("a JSON answer has no tail: its texts end in their own frames")
+        return self._says.site_of(*channel).tail(text, self._numbers.own())
+
+    def own_number(self) -> int | None:
+        """The number of one more event of this service's own."""
+        return self._numbers.own()
+
+    # --- deltas in a row -------------------------------------------------------------------------
+
+    def _read_known(self, event: SseFrame) -> Event | None:
+        if self._known is None or not event.complete:
+            return None
+        read = self._known[0].read(event.raw)
+        if read is None:
+            return None
+        self._says.check_number(read[1])
+        self._says.check_length(len(read[0]))
+        return Event(event.raw, *read)
+
+    def _flush(self, run: list[Event], frames: list[ResponseFrame]) -> None:
+        """What was read in a row becomes a frame: only its texts and numbers can differ in it."""
+        if not run or self._known is None:
+            return
+        known = KnownRun.of(*self._known, run, watched=self._facts.watched)
+        channel = known.site.channel
+        deltas = tuple([Delta(channel, text) for text in known.shown])
+        frames.append(ResponseFrame(key=0, deltas=deltas, token=known, is_run=True))
+        run.clear()
+
+    # --- events ----------------------------------------------------------------------------------
+
+    def _event(self, event: SseFrame) -> list[ResponseFrame]:
+        if not event.complete:
+            raise http.unreadable("it ends within an event")
+        names = [(name, value) for name, value in event.fields if name]
+        if event.data is None and not names:
+            # Comments keep a connection alive; no client shows them, and no scanner reads them.
+            return []
+        if event.data == _DONE and self._says.over and not names:
+            return []
+        if event.data is None or len(names) > 1 or any(name != _EVENT for name, _ in names):
+            raise http.unreadable("an event has no data, or other fields")
+        return self._named(event, names[0][1] if names else b"", event.data)
+
+    def _named(self, event: SseFrame, name: bytes, document: bytes) -> list[ResponseFrame]:
+        kind = name.decode(errors="replace")
+        root = self._parse(document)
+        if kind == _ERROR or _kind_of(root) == _ERROR or oai.is_error(root):
+            return self._failed_event(root)
+        if not kind or _kind_of(root) != kind:
+            raise http.unreadable("an event's name and type differ")
+        if event.data_span is not None and len(event.fields) == 1:
+            raw, base = event.raw, event.data_span[0]
+        else:
+            # Without its comments, and in one line: line ends within a JSON document are only space.
+            prefix = b"event: " + name + b"\ndata: "
+            raw, base = prefix + document.replace(b"\n", b" ") + b"\n\n", len(prefix)
+        parts = Parts(watched=self._facts.watched, named=False)
+        ending = self._says.read(kind, document, root, parts)
+        carried = self._carried(parts.ended)
+        self._learn(kind, raw, base, parts)
+        return [*carried, *parts.frames(raw, base, ending, texts_max=self._limits.channels_max)]
+
+    def _learn(self, kind: str, raw: bytes, base: int, parts: Parts) -> None:
+        """A delta in which nothing else can change may come in a row."""
+        self._known = None
+        if not kind.endswith(_DELTA) or len(parts.places) != 1 or parts.count is None or parts.edits:
+            return
+        ((place, _),) = parts.places
+        settled = all(repeat.source.written == repeat.text.value for repeat in parts.repeats)
+        if place.site is not None and settled:
+            self._known = (Template.of(raw, base, place.text, parts.count), place.site)
+
+    def _carried(self, sites: list[Site]) -> list[ResponseFrame]:
+        """Frames of this service's own for escapes that had begun when their text ended."""
+        frames = []
+        for site in sites:
+            if site.reader is not None and site.reader.begun:
+                delta = Delta(site.channel, site.reader.feed("", eof=True).text)
+                token = Carried(site, self._facts.watched)
+                frames.append(ResponseFrame(key=0, deltas=(delta,), token=token))
+        return frames
+
+    # --- one body, and failures ------------------------------------------------------------------
+
+    def _whole(self, body: bytes) -> list[ResponseFrame]:
+        texts_max = self._limits.channels_max
+        parts = Parts(watched=self._facts.watched, named=True)
+        failed = self._status >= http.ERROR_STATUS_MIN
+        if failed and not body:
+            return parts.frames(body, 0, Ending(final=True, error=True), texts_max=texts_max)
+        root = None if failed else self._parse(body)
+        if root is not None and _text_of(root, "object") == "response":
+            ending = self._says.read_whole(body, root, parts)
+            return parts.frames(body, 0, ending, texts_max=texts_max)
+        if root is not None and not oai.is_error(root):
+            raise http.unreadable("it is no response")
+        judged = oai.judged_error(body, self._status, limits=self._limits)
+        self._error_texts(judged, parts)
+        return parts.frames(judged, 0, Ending(final=True, error=True), texts_max=texts_max)
+
+    def _failed_event(self, root: Object) -> list[ResponseFrame]:
+        """A failure that the server reports within a stream, which ends with it.
+
+        Whatever its form, it goes on as an event at which OpenAI's package raises, with the server's own
+        message unless that tells of its inside.
+        """
+        if self._says.over:
+            raise http.unreadable("its events are out of order")
+        self._says.over = True
+        inside = root.members.get(_ERROR)
+        holder = inside.value if inside is not None and isinstance(inside.value, Object) else root
+        message, code = _text_of(holder, "message"), _text_of(holder, "code")
+        server = code in _SERVER_CODES
+        status = http.SERVER_ERROR_STATUS_MIN if server else http.ERROR_STATUS_MIN
+        if not message or any(http.must_withhold(text, status) for text in (message, code)):
+            message, code = http.WITHHELD, "upstream_error"
+        parts = Parts(watched=self._facts.watched, named=False)
+        number = Walk(b"", parts, self._facts, Memory(self._limits), self._limits).count_in(root)
+        self._says.check_number(number)
+        document = error_event(oai.error_document(message, "server_error", code), number)
+        if number is not None:
+            start = document.index(b":", document.index(NUMBER.encode())) + 1
+            parts.count = Count(number, start, start + len(b"%d" % number))
+        self._error_texts(document, parts)
+        prefix = b"event: error\ndata: "
+        ending = Ending(final=True, error=True)
+        raw = prefix + document + b"\n\n"
+        return parts.frames(raw, len(prefix), ending, texts_max=self._limits.channels_max)
+
+    def _error_texts(self, document: bytes, parts: Parts) -> None:
+        """Each string of an error, whole."""
+        for leaf in leaves_of(document, self._parse(document), keys=True, limits=self._limits):
+            if leaf.value and leaf.value not in _ERROR_KEYS:
+                parts.whole(leaf, None)
+
+    def _parse(self, document: bytes) -> Object:
+        try:
+            root = parse(document, limits=self._limits)
+        except PeerError as error:
+            raise http.unreadable(error.message) from None
+        if not isinstance(root, Object):
+            raise http.unreadable("it is no JSON object")
+        return root
+
+
+def error_event(document: bytes, number: int | None) -> bytes:
+    """An error's document as an event's: OpenAI's package raises at its ``error``."""
+    numbered = b"" if number is None else b'"sequence_number":%d,' % number
+    return b'{"type":"error",' + numbered + document.removeprefix(b"{")
+
+
+def _kind_of(root: Object) -> str:
+    return _text_of(root, "type")
+
+
+def _text_of(root: Object, name: str) -> str:
+    member = root.members.get(name)
+    return member.value.value if member is not None and isinstance(member.value, Text) else ""

@@ -1,0 +1,127 @@
+"""Deltas of one text in a row: events that differ in their text and their number, read without parsing.
+
+A template is what stands around both in an event that was read strictly before. Where the string between is
+sound and the number a number, an event with the same bytes around them is the same document but for these
+two. Whatever does not fit is left to the general reader, which alone says what is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from json import loads
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from extproc.wire.json_values import STRING_BODY
+from extproc.wire.splice import encode_string
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from extproc.codecs._responses_frame import Count, Numbers, Site
+    from extproc.wire.strict_json import Text
+
+# What a string cannot hold without an escape, and the escapes' own mark.
+_SPECIAL: Final = bytes(range(0x20)) + b'"\\'
+_SOUND: Final = re.compile(STRING_BODY)
+_DIGITS: Final = re.compile(rb"0|[1-9][0-9]{0,8}")
+
+
+class Template(NamedTuple):
+    """An event's bytes before, between and after its text and its number; the quotes are part of these."""
+
+    head: bytes
+    middle: bytes
+    tail: bytes
+    number_first: bool
+
+    @classmethod
+    def of(cls, raw: bytes, base: int, text: Text, count: Count) -> Template:
+        """The template of an event; ``base`` is where its document begins."""
+        said = (base + text.start + 1, base + text.end - 1)
+        told = (base + count.start, base + count.end)
+        first, second = min(said, told), max(said, told)
+        return cls(raw[: first[0]], raw[first[1] : second[0]], raw[second[1] :], told < said)
+
+    def read(self, raw: bytes) -> tuple[str, int] | None:
+        """An event's text and number; None where it is no event of this template, or not a sound one."""
+        head, middle, tail, number_first = self
+        end = len(raw) - len(tail)
+        if end < len(head) or not (raw.startswith(head) and raw.endswith(tail)):
+            return None
+        if number_first:
+            digits, found, body = raw[len(head) : end].partition(middle)
+        else:
+            body, found, digits = raw[len(head) : end].rpartition(middle)
+        if not found or _DIGITS.fullmatch(digits) is None:
+            return None
+        text = _read(body)
+        return None if text is None else (text, int(digits))
+
+    def written(self, text: str, number: int) -> bytes:
+        """The event with a text and a number."""
+        body, digits = encode_string(text)[1:-1], b"%d" % number
+        first, second = (digits, body) if self.number_first else (body, digits)
+        return self.head + first + self.middle + second + self.tail
+
+
+class Event(NamedTuple):
+    """One event of a run."""
+
+    raw: bytes
+    text: str
+    number: int
+
+
+class KnownRun(NamedTuple):
+    """The token of events of one template, of which each has a delta.
+
+    ``shown`` are the deltas' texts, ``spelled`` what stands for them where they are not changed: other than
+    what came where an escape reaches into the next event and moves there.
+    """
+
+    template: Template
+    site: Site
+    events: tuple[Event, ...]
+    shown: tuple[str, ...]
+    spelled: tuple[str, ...]
+
+    @classmethod
+    def of(cls, template: Template, site: Site, events: Sequence[Event], *, watched: bool) -> KnownRun:
+        """A run at its site; in an answer that is not ``watched`` nothing moves."""
+        came = tuple([event.text for event in events])
+        site.came += came
+        if site.reader is None:
+            return cls(template, site, tuple(events), came, came)
+        read = [site.reader.feed(text) for text in came]
+        spelled = tuple([one.spelled for one in read]) if watched else came
+        return cls(template, site, tuple(events), tuple([one.text for one in read]), spelled)
+
+    def with_texts(self, texts: Sequence[str], numbers: Numbers) -> bytes:
+        """The first events, so that they say ``texts``."""
+        written = []
+        writer, went = self.site.writer, self.site.went
+        rows = zip(self.events, texts, self.shown, self.spelled, strict=False)
+        for (raw, came, number), text, shown, before in rows:
+            spelled = text if writer is None else writer.feed(text)
+            if text == shown:
+                spelled = before
+            went.append(spelled)
+            told = numbers.of(number)
+            same = spelled == came and told == number
+            written.append(raw if same else self.template.written(spelled, told))
+        return b"".join(written)
+
+
+def _read(body: bytes) -> str | None:
+    """The text that a body between quotes spells; None for what is no sound string."""
+    try:
+        if len(body.translate(None, _SPECIAL)) == len(body):
+            return body.decode()
+        if _SOUND.fullmatch(body) is None:
+            return None
+        text = str(loads(b'"' + body + b'"'))
+        # A lone surrogate cannot be encoded.
+        text.encode()
+    except ValueError:
+        return None
+    return text
