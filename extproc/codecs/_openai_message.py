@@ -70,6 +70,8 @@ class MessageReader:
         self._json_answer = json_answer
         self._limits = limits
         self._finished: set[int] = set()
+        # Calls whose arguments have begun: a site each.
+        self._called: set[tuple[int, Path]] = set()
 
     def is_technical(self, name: str, value: str) -> bool:
         """Whether a member of the answer holds what only a server says, and needs no scanning."""
@@ -130,7 +132,7 @@ class MessageReader:
                 self._member(parts, choice, ("delta",), member)
 
     def _call(self, parts: FrameParts, choice: int, call: Object, position: int, *, last: bool) -> None:
-        index = self._index(call, position, self._limits.channels_max)
+        index = self._index(call, position, self._limits.answer_texts_max)
         base: Path = ("delta", "tool_calls", index)
         for member in call.members.values():
             if member.name == "function" and isinstance(member.value, Object):
@@ -144,6 +146,7 @@ class MessageReader:
     def _function(  # noqa: PLR0913 - where the call stands takes three.
         self, parts: FrameParts, choice: int, base: Path, field: str, function: Object, *, last: bool
     ) -> None:
+        named = (choice, base) not in self._called
         for member in function.members.values():
             if not isinstance(member.value, Text):
                 self._member(parts, choice, base, member)
@@ -151,13 +154,17 @@ class MessageReader:
                 path = (*base, "name")
                 # A name that the caller declared tells nothing. Any other may come in pieces.
                 if member.value.value not in self._tools or self._sites.standing(choice, path) is not None:
+                    if member.value.value and not named:
+                        raise http.unreadable("a name goes on after its arguments began")
                     self._text(parts, choice, path, f"{field}.name", member.value, last=last)
             elif member.name == "arguments":
                 path = (*base, "arguments")
                 self._text(parts, choice, path, f"{field}.arguments", member.value, last=last, escaped=True)
-                name = self._sites.standing(choice, (*base, "name"))
-                if name is not None and member.value.value:
-                    parts.end(name)
+                if member.value.value:
+                    self._called.add((choice, base))
+                    name = self._sites.standing(choice, (*base, "name"))
+                    if name is not None:
+                        parts.end(name)
             else:
                 self._member(parts, choice, base, member)
 

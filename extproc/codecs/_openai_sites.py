@@ -65,8 +65,8 @@ class Sites:
         site = self._by_path.get((choice, path))
         if site is None:
             count = len(self._by_channel)
-            if count >= self._limits.channels_max:
-                raise http.unreadable(f"it has more than {self._limits.channels_max} output texts")
+            if count >= self._limits.answer_texts_max:
+                raise http.unreadable(f"it has more than {self._limits.answer_texts_max} output texts")
             number = count if choice is None or name == OTHER else choice
             site = Site(Channel(number, name), choice, path)
             if escaped:

@@ -45,11 +45,11 @@ def _model_of(path: str) -> str | None:
 FIELD = "read_only"
 
 
-class Part(NamedTuple):
-    """A frame's token: some of the answer's texts; the last part has the whole document."""
+class Whole(NamedTuple):
+    """The frame's token: the answer and its texts."""
 
     texts: tuple[Text, ...]
-    document: bytes | None
+    document: bytes
 
 
 class ReadOnlySession:
@@ -63,7 +63,6 @@ class ReadOnlySession:
         self._status = 0
         self._requested = False
         self._answered = False
-        self._splices: list[Splice] = []
         self._body = BoundedBody(
             bytes_max=limits.answer_bytes_max, reason=Reason.UPSTREAM_UNREADABLE, status=502
         )
@@ -97,7 +96,7 @@ class ReadOnlySession:
         return http.answer_head_edits(head, streamed=False)
 
     def read_response(self, chunk: bytes, *, eof: bool) -> tuple[ResponseFrame, ...]:
-        """When the answer is whole: frames of its texts, of which the last brings it.
+        """The one frame, when the answer is whole.
 
         Raises:
             PeerError: a good answer that is neither JSON nor empty (UPSTREAM_UNREADABLE, status 502).
@@ -112,28 +111,19 @@ class ReadOnlySession:
         failed = self._status >= http.ERROR_STATUS_MIN
         if body:
             body = self.judged_error(body, self._status) if failed else self.judged(body)
-        return self._frames(body, failed=failed)
+        return (self._frame(body, failed=failed),)
 
-    def _frames(self, body: bytes, *, failed: bool) -> tuple[ResponseFrame, ...]:
+    def _frame(self, body: bytes, *, failed: bool) -> ResponseFrame:
         texts = self._texts(body)
-        at_once = self._limits.channels_max
-        frames = []
-        for at in range(0, max(len(texts), 1), at_once):
-            some = texts[at : at + at_once]
-            last = at + at_once >= len(texts)
-            channels = [Channel(choice, FIELD) for choice in range(len(some))]
-            deltas = [Delta(channel, text.value) for channel, text in zip(channels, some, strict=True)]
-            frames.append(
-                ResponseFrame(
-                    key=0,
-                    deltas=tuple(deltas),
-                    token=Part(some, body if last else None),
-                    ended=tuple(channels),
-                    final=last,
-                    error=failed and last,
-                )
-            )
-        return tuple(frames)
+        deltas = tuple([Delta(Channel(at, FIELD), text.value) for at, text in enumerate(texts)])
+        return ResponseFrame(
+            key=0,
+            deltas=deltas,
+            token=Whole(texts, body),
+            ended=tuple([delta.channel for delta in deltas]),
+            final=True,
+            error=failed,
+        )
 
     def _texts(self, body: bytes) -> tuple[Text, ...]:
         if not body:
@@ -154,18 +144,16 @@ class ReadOnlySession:
         return http.judged_error(body, status, limits=self._limits)
 
     def write_response(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
-        """The answer's bytes with ``texts`` in place of its own, at its last frame."""
-        part = frame.token
-        if not isinstance(part, Part) or len(texts) != len(part.texts):
+        """The answer's bytes with ``texts`` in place of its own."""
+        whole = frame.token
+        if not isinstance(whole, Whole) or len(texts) != len(whole.texts):
             raise AssertionError("a frame of another session")
-        self._splices += [
+        edits = [
             Splice(own.start, own.end, encode_string(text))
-            for own, text in zip(part.texts, texts, strict=True)
+            for own, text in zip(whole.texts, texts, strict=True)
             if text != own.value
         ]
-        if part.document is None:
-            return b""
-        return splice(part.document, self._splices) if self._splices else part.document
+        return splice(whole.document, edits) if edits else whole.document
 
     def write_tail(self, key: int, channel: Channel, text: str) -> bytes:  # noqa: ARG002 - never legal.
         """Impossible: every channel ends in the frame in which it begins."""

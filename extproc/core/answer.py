@@ -161,9 +161,10 @@ class AnswerLane:
             return
         texts = []
         last_of = {delta.channel: at for at, delta in enumerate(frame.deltas)}
+        ended = frozenset(frame.ended)
         ends_all = frame.final or frame.error
         for at, (channel, text) in enumerate(frame.deltas):
-            eof = (ends_all or channel in frame.ended) and last_of[channel] == at
+            eof = (ends_all or channel in ended) and last_of[channel] == at
             texts.append(self._feed_channel(exchange, channel, text, eof=eof))
         for channel in tuple(exchange.channels) if ends_all else frame.ended:
             self._end_channel(exchange, channel, parts, held=channel not in last_of)
@@ -226,7 +227,8 @@ class AnswerLane:
     def _feed_channel(self, exchange: Exchange, channel: Channel, text: str, *, eof: bool) -> str:
         scan = exchange.channels.get(channel)
         if scan is None:
-            scan = self._open_channel(exchange, channel)
+            # A text that ends with its first piece is never one of the channels that live.
+            scan = self._new_scan(exchange) if eof else self._open_channel(exchange, channel)
         exchange.answer_chars += len(text)
         capture = exchange.capture
         if capture is not None:
@@ -247,11 +249,14 @@ class AnswerLane:
     def _open_channel(self, exchange: Exchange, channel: Channel) -> ChannelScan:
         if len(exchange.channels) >= self._limits.channels_max:
             raise PeerError(Reason.UPSTREAM_UNREADABLE, "too many output channels", status=502)
+        scan = exchange.channels[channel] = self._new_scan(exchange)
+        return scan
+
+    def _new_scan(self, exchange: Exchange) -> ChannelScan:
         watches = self._watches.get(exchange.key)
         if watches is None:
             watches = self._watches[exchange.key] = watches_of(exchange.guards, exchange.view)
-        scan = exchange.channels[channel] = ChannelScan(watches, self._factory)
-        return scan
+        return ChannelScan(watches, self._factory)
 
     def _found(
         self, exchange: Exchange, channel: Channel, findings: tuple[tuple[Watch, Finding], ...]

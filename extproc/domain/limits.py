@@ -49,8 +49,11 @@ class Limits:
     exchanges_open_max: int = 64
     # Prompts or inputs of one request for completions or embeddings: as many as OpenAI takes.
     prompts_max: int = 2_048
-    # Output texts of one exchange: choices x fields.
+    # Output texts of one exchange that go on at once: choices x fields.
     channels_max: int = 64
+    # Texts of one answer that could go on, those that are over too: 16 choices with 30 tool calls each. One
+    # costs some hundred bytes and, whenever a choice ends, a look at it.
+    answer_texts_max: int = 1_024
     # Envoy advises pieces under 64 KiB in full duplex; llm-d uses the same number.
     reply_piece_bytes_max: int = 62_000
     # A client that dribbles its body is cut here.

@@ -328,4 +328,4 @@ def test_no_string_of_a_request_is_left_unseen(path):
 
 
 def test_the_request_of_the_canaries_is_one():
-    assert len(read_messages(json.dumps(REQUEST).encode(), limits=LIMITS).segments) == 28
+    assert len(read_messages(json.dumps(REQUEST).encode(), limits=LIMITS).segments) == 27

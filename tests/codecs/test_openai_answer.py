@@ -275,7 +275,7 @@ def test_what_repeats_the_answer_passes_where_nobody_may_change_it():
         chunk({"note": {"a key": 1}}),
         chunk({"tool_calls": {"index": 0}}),
         chunk({"tool_calls": ["x"]}),
-        chunk({"tool_calls": [{"index": 64}]}),
+        chunk({"tool_calls": [{"index": LIMITS.answer_texts_max}]}),
         chunk({"tool_calls": [{"index": -1}]}),
         chunk({"function_call": "x"}),
         chunk(choices="x"),
@@ -305,8 +305,27 @@ def test_text_after_a_choices_end_makes_the_answer_unreadable():
 
 
 def test_the_number_of_texts_is_bounded():
-    small = replace(LIMITS, channels_max=2)
+    small = replace(LIMITS, answer_texts_max=2)
     unreadable(reader(limits=small), chunk({"content": "a", "refusal": "b", "reasoning": "c"}))
+
+
+def test_texts_that_are_over_do_not_count_as_channels():
+    calls = [
+        {"index": at, "function": {"name": f"other{at}", "arguments": "{}"}}
+        for at in range(LIMITS.channels_max)
+    ]
+    frame = one(reader(), chunk({"tool_calls": calls}))
+    assert len(frame.deltas) == 2 * LIMITS.channels_max
+    assert len(frame.ended) == LIMITS.channels_max
+
+
+def test_a_name_that_goes_on_after_its_arguments_began_makes_the_answer_unreadable():
+    begun = chunk(call("", name="other")) + chunk(call("{", name="s"))
+    assert frames_of(reader(), begun)
+    unreadable(reader(), begun + chunk(call("", name="and more")))
+    unreadable(reader(), chunk(call("{")) + chunk(call("", name="other")))
+    # What says no more: an empty name, and servers that repeat a name that was declared.
+    assert frames_of(reader(), begun, chunk(call("}", name="")))
 
 
 @pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens", "total_tokens"])

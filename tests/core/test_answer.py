@@ -14,6 +14,7 @@ from extproc.domain.bodies import BodyRule, Keep
 from extproc.domain.head import RequestHead
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import ResponseFrame
+from extproc.domain.segment import Channel, Delta
 from extproc.domain.verdict import Action, Lane, Mode, Stage
 
 
@@ -132,3 +133,31 @@ def test_a_run_that_holds_too_much_back_is_refused():
     found = outcome(RunSession, POLICIES["redacts"], chunks, limits=limits)
     assert found[0] == outcome(FrameSession, POLICIES["redacts"], chunks, limits=limits)[0] == b""
     assert [one.refusal.status for one in found[1] if isinstance(one, cmd.Refuse)] == [502]
+
+
+class WholeSession(LineSession):
+    """Each line is a text of its own channel: one frame with all of them, which ends them."""
+
+    def read_response(self, chunk: bytes, *, eof: bool) -> tuple[ResponseFrame, ...]:
+        texts = chunk.decode().split()
+        if not texts:
+            return ()
+        deltas = tuple(Delta(Channel(at, "whole"), text) for at, text in enumerate(texts))
+        ended = tuple(delta.channel for delta in deltas)
+        return (ResponseFrame(key=0, deltas=deltas, token=0, ended=ended, final=eof),)
+
+    def write_response(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
+        return " ".join(texts).encode()
+
+
+@pytest.mark.parametrize("name", ["redacts", "shadow", "blocks"])
+def test_texts_that_are_whole_may_be_more_than_there_may_be_channels(name):
+    words = [f"w{at}" for at in range(2 * LIMITS.channels_max)]
+    sent, _ = outcome(WholeSession, POLICIES[name], [" ".join(words).encode()])
+    assert sent.decode().split() == words
+
+
+def test_each_of_many_whole_texts_is_judged():
+    words = ["fine"] * (2 * LIMITS.channels_max) + [SECRET]
+    sent, _ = outcome(WholeSession, POLICIES["redacts"], [" ".join(words).encode()])
+    assert sent.decode().split() == [*words[:-1], "[SECRET]"]
