@@ -80,9 +80,9 @@ _ELSEWHERE: Final = (
 # Members whose names a fault may repeat.
 NAMED: Final = frozenset(
     {
-        *("arguments", "call_id", "content", "detail", "encrypted_content", "file_data", "file_id"),
-        *("file_url", "filename", "id", "image_url", "input_audio", "name", "output", "phase", "refusal"),
-        *("role", "status", "summary", "text", "type"),
+        *("annotations", "arguments", "call_id", "content", "detail", "encrypted_content", "file_data"),
+        *("file_id", "file_url", "filename", "id", "image_url", "input_audio", "logprobs", "name"),
+        *("namespace", "output", "phase", "refusal", "role", "status", "summary", "text", "type"),
     }
 )
 
@@ -132,7 +132,7 @@ class Items:
             raise self._fields.fault_at(item.start, _ITEM, f"must have a role of {_ROLES}")
         words: list[Text] = []
         for member in item.members.values():
-            if member.name in {"type", "role"} or self._fields.absent(member.value):
+            if member.name in {"type", "role"} or self._fields.unsaid(member, NAMED):
                 continue
             if member.name == "content":
                 self._content(member.value, "input.content", speaker)
@@ -147,7 +147,7 @@ class Items:
             raise self._fields.fault_at(item.start, _ITEM, f"of type {kind} has no {own}")
         words: list[Text] = []
         for member in item.members.values():
-            if member.name == "type" or self._fields.absent(member.value):
+            if member.name == "type" or self._fields.unsaid(member, NAMED):
                 continue
             if member.name == "arguments" and kind == "function_call":
                 self._found.prose(self._fields.text(member), "input.arguments", speaker, inner=True)
@@ -205,7 +205,7 @@ class Items:
                 texts.append((text, _is_json_result(text, speaker)))
             elif member.name == own:
                 words += self._medium(member, *_MEDIA_PARTS[kind])
-            elif member.name != "type" and not self._fields.absent(member.value):
+            elif member.name != "type" and not self._fields.unsaid(member, NAMED | _SAID_BESIDE):
                 words += self._beside(member, media=kind in _MEDIA_PARTS)
         self._found.words(words, "input.*", speaker)
         return texts
@@ -231,6 +231,11 @@ class Items:
         if not media and member.name in _SAID_BESIDE:
             return words_of(self._body, member.value)
         return self.unknown(member)
+
+
+def _nothing_at(member: Member) -> list[Text]:
+    """Of a member that is null its name, unless the schema has it."""
+    return [] if member.name in NAMED else [key_of(member.name, member.start)]
 
 
 def _is_json_result(text: Text, speaker: Speaker) -> bool:

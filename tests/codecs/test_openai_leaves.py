@@ -6,13 +6,13 @@ an answer must be gone from it.
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from canaries import CANARIES, planted, says_canary
 from openai_samples import ANSWERS, PATHS, REQUESTS
 
 from extproc.codecs.openai_chat import CODEC as CHAT
@@ -23,40 +23,6 @@ from extproc.domain.ports import Codec, CodecSession, RequestEdits, ResponseFram
 from extproc.domain.segment import SegmentEdit
 
 DONE = b"data: [DONE]\n\n"
-# As a name, as prose, and as an account's number.
-CANARIES = ["zq_canary_zq", "zq canary of many words", 4_929_123_412_341_234]
-Path = tuple[str | int, ...]
-
-
-def places(value: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
-    """Every value below a value."""
-    yield path, value
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from places(item, (*path, key))
-    elif isinstance(value, list):
-        for at, item in enumerate(value):
-            yield from places(item, (*path, at))
-
-
-def planted(document: dict[str, Any], canary: str | int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The document with a canary as one leaf, as one key, or as a new member of one object; and where."""
-    for path, value in places(document):
-        for how in ("extra", "key", "leaf"):
-            changed = copy.deepcopy(document)
-            parent: Any = changed
-            for step in path[:-1]:
-                parent = parent[step]
-            here = parent[path[-1]] if path else changed
-            if how == "extra" and isinstance(value, dict):
-                here["x_unknown"] = canary
-            elif how == "leaf" and path and not isinstance(value, (dict, list)):
-                parent[path[-1]] = canary
-            elif how == "key" and path and isinstance(path[-1], str):
-                parent[str(canary)] = parent.pop(path[-1])
-            else:
-                continue
-            yield f"{how} {'.'.join(map(str, path))}", changed
 
 
 def session_of(codec: Codec) -> CodecSession:
@@ -95,10 +61,6 @@ def judged_in_request(codec: Codec, request: dict[str, Any]) -> list[str] | None
     # The schema guard judges the model and the names of parameters.
     named = [message.params.model, *message.params.sampling]
     return [*named, *(segment.text for segment in message.segments)]
-
-
-def says_canary(texts: list[str]) -> bool:
-    return any(str(canary) in text for text in texts for canary in CANARIES)
 
 
 @pytest.mark.parametrize("canary", CANARIES)
