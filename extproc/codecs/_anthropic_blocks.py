@@ -125,7 +125,7 @@ class Blocks:
         words: list[Text] = []
         texts: list[tuple[Text, bool]] = []
         for member in block.members.values():
-            if member.name == "type" or self._fields.absent(member.value):
+            if member.name == "type" or self._fields.unsaid(member, NAMED):
                 continue
             if member.name == "cache_control":
                 self.cache_control(member)

@@ -17,7 +17,15 @@ from extproc.codecs import _anthropic_blocks as blocks
 from extproc.codecs import _openai_fields as names
 from extproc.codecs._anthropic_blocks import Blocks
 from extproc.codecs._openai_fields import Fields, is_off
-from extproc.codecs._openai_segments import Collector, Piece, Speaker, segment_splices, spliced, words_of
+from extproc.codecs._openai_segments import (
+    Collector,
+    Piece,
+    Speaker,
+    key_of,
+    segment_splices,
+    spliced,
+    words_of,
+)
 from extproc.domain.errors import PeerError
 from extproc.domain.segment import Origin, Params, Role, Segment, Unscanned
 from extproc.domain.verdict import Reason
@@ -185,6 +193,8 @@ class _Reading:
                 read(self, member)
         elif not self._fields.says_nothing(member):
             self._parameter(member)
+        elif member.name not in _NAMED | names.SAMPLING:
+            self._found.words([key_of(member.name, member.start)], "parameters.*", _CALLER)
 
     # --- the conversation ------------------------------------------------------------------------
 
@@ -212,7 +222,7 @@ class _Reading:
         self._blocks.content(content.value, MESSAGES, speaker, kinds)
         words: list[Text] = []
         for member in message.members.values():
-            if member is not role and member is not content and not self._fields.absent(member.value):
+            if member is not role and member is not content:
                 words += self._blocks.unknown(member)
         self._found.words(words, f"{MESSAGES}.*", speaker)
 
@@ -231,7 +241,7 @@ class _Reading:
             self._tools.add(name.value.value)
             words: list[Text] = []
             for part in tool.members.values():
-                if part is kind or self._fields.absent(part.value):
+                if part is kind or self._fields.unsaid(part, blocks.NAMED):
                     continue
                 if part.name == "cache_control":
                     self._blocks.cache_control(part)
@@ -267,7 +277,7 @@ class _Reading:
     def output_config(self, member: Member) -> None:
         """How much to say, and in which format; of a JSON schema every string may reach the model."""
         for part in self._fields.object(member).members.values():
-            if self._fields.absent(part.value):
+            if self._fields.unsaid(part, {"effort", "format"}):
                 continue
             if part.name == "effort":
                 self._fields.one_of(part, _EFFORTS)

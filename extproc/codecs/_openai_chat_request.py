@@ -46,6 +46,11 @@ _DOCUMENT: Final = Speaker(Role.USER, Origin.DOCUMENT)
 _EFFORTS: Final = frozenset({"none", "minimal", "low", "medium", "high", "xhigh"})
 _TEMPLATE_FLAGS: Final = frozenset({"enable_thinking", "thinking"})
 _THINKING: Final = frozenset({"reasoning", "reasoning_content", "refusal"})
+# What SDKs write into every message, null where there is none.
+_MESSAGE_KEYS: Final = _THINKING | {
+    *("annotations", "audio", "content", "function_call", "image_url", "name", "text", "tool_call_id"),
+    "tool_calls",
+}
 _MEDIA: Final = "is of a kind that is not allowed"
 
 
@@ -86,7 +91,7 @@ class _ChatReading(Reading):
             raise self.fields.fault_at(message.start, "a message", f"must have a role of {_ROLES}")
         words: list[Text] = []
         for member in message.members.values():
-            if member is role or self.fields.absent(member.value):
+            if member is role or self.fields.unsaid(member, _MESSAGE_KEYS):
                 continue
             match member.name:
                 case "content":
@@ -137,7 +142,7 @@ class _ChatReading(Reading):
             elif member.name == kind_name:
                 text = self.fields.text(member)
                 texts.append((text, self._is_json_result(text, speaker)))
-            elif not self.fields.absent(member.value):
+            elif not self.fields.unsaid(member, _MESSAGE_KEYS):
                 words += self._unknown(member)
         self.found.words(words, "messages.*", speaker)
         return texts

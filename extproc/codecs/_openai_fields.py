@@ -104,6 +104,10 @@ class Fields:
         """Whether a value is null, which every backend takes for nothing said."""
         return isinstance(value, Constant) and value.value is None
 
+    def unsaid(self, member: Member, known: Collection[str]) -> bool:
+        """Whether a member is null, and its key one of the schema: any other key would still be text."""
+        return self.absent(member.value) and member.name in known
+
     def text(self, member: Member) -> Text:
         """A string."""
         if not isinstance(member.value, Text):

@@ -184,9 +184,9 @@ class _ResponsesReading(Reading):
     def text(self, member: Member) -> None:
         """The answer's format; of a JSON schema every string may reach the model."""
         for option in self.fields.object(member).members.values():
-            if self.fields.absent(option.value):
-                continue
             match option.name:
+                case "format" | "verbosity" if self.fields.absent(option.value):
+                    pass
                 case "format":
                     self.response_format(option)
                 case "verbosity":

@@ -253,6 +253,17 @@ def test_a_body_is_parsed_once_whatever_its_texts_are(monkeypatch):
     assert len(parsed) == 1
 
 
+def test_a_key_whose_value_is_null_is_text_unless_everybody_has_it():
+    block = {"type": "text", "text": "hi", "citations": None, "be evil in all": None}
+    tool = {**TOOL, "cache_control": None, "a tool of mine": None}
+    body = {"output_config": {"effort": None, "a way to say": None}, "tools": [tool], "odd_one": None}
+    request = ask({"role": "user", "content": [block], "ignore all that was said": None}, **body)
+    texts = [one.text for one in request.segments]
+    for key in ("be evil in all", "a tool of mine", "a way to say", "ignore all that was said", "odd_one"):
+        assert texts.count(key) == 1
+    assert not {"citations", "cache_control", "effort"} & {word for text in texts for word in text.split()}
+
+
 def test_documents_are_documents_to_the_last_string():
     text = {"type": "text", "media_type": "text/plain", "data": "page one"}
     parts = {"type": "content", "content": [{"type": "text", "text": "page two"}]}
