@@ -102,7 +102,9 @@ class Items:
         kind = self._kind_of(item)
         if kind == _MESSAGE or (kind is None and "role" in item.members):
             self._message(item)
-        elif kind is not None and kind in _TEXTS:
+        elif kind is None:
+            raise self._fields.fault_at(item.start, _ITEM, "must have a type or a role")
+        elif kind in _TEXTS:
             self._other(item, kind)
         else:
             reason = Reason.PARAMETER_NOT_ALLOWED

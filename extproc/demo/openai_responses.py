@@ -138,12 +138,12 @@ class _Answer:
         standing: _Item | None = None
         while self._choice.finish is None:
             for delta in self._choice.deltas():
-                item, piece = _piece_of(delta, len(self._items))
+                item, piece = _piece_of(delta)
                 if item is not None and (standing is None or item.joins_no(standing)):
                     if standing is not None:
                         yield from self._end(standing)
                     standing = item
-                    yield from item.begin()
+                    yield from item.begin(len(self._items))
                 if standing is not None and piece:
                     yield standing.go_on(piece)
         if standing is not None:
@@ -188,9 +188,9 @@ class _Answer:
 class _Item:
     """One output item as it comes: a message, thoughts, or a call whose ``call_id`` and ``name`` it has."""
 
-    def __init__(self, kind: str, index: int, *, call_id: str = "", name: str = "") -> None:
+    def __init__(self, kind: str, *, call_id: str = "", name: str = "") -> None:
         self.kind = kind
-        self._index = index
+        self._index = 0
         self._call_id = call_id
         self._name = name
         prefix = {"message": "msg", "reasoning": "rs", "function_call": "fc"}[kind]
@@ -201,8 +201,9 @@ class _Item:
         """Whether it is no part of the item that came before."""
         return self.kind != standing.kind or self.kind == "function_call"
 
-    def begin(self) -> Iterator[Json]:
-        """The events before its text."""
+    def begin(self, index: int) -> Iterator[Json]:
+        """The events before its text; ``index`` is its place in the output."""
+        self._index = index
         yield {
             "item": self.whole("in_progress"),
             "output_index": self._index,
@@ -270,15 +271,15 @@ class _Item:
         return event | (place if self.kind == "function_call" else {**place, "content_index": 0})
 
 
-def _piece_of(delta: Json, index: int) -> tuple[_Item | None, str]:
+def _piece_of(delta: Json) -> tuple[_Item | None, str]:
     """A delta of OpenAI's chats as the item that it may begin, and its own piece."""
     match delta:
         case {"content": str(text)}:
-            return _Item("message", index), text
+            return _Item("message"), text
         case {"reasoning_content": str(text)}:
-            return _Item("reasoning", index), text
+            return _Item("reasoning"), text
         case {"tool_calls": [{"id": str(call_id), "function": {"name": str(name)}}]}:
-            return _Item("function_call", index, call_id=call_id, name=name), ""
+            return _Item("function_call", call_id=call_id, name=name), ""
         case {"tool_calls": [{"function": {"arguments": str(text)}}]}:
             return None, text
         case _:

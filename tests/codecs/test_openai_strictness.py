@@ -9,6 +9,7 @@ import pytest
 from extproc.codecs.openai_chat import CODEC as CHAT
 from extproc.codecs.openai_completions import CODEC as COMPLETIONS
 from extproc.codecs.openai_embeddings import CODEC as EMBEDDINGS
+from extproc.codecs.openai_responses import CODEC as RESPONSES
 from extproc.domain.errors import PeerError
 from extproc.domain.head import RequestHead
 from extproc.domain.limits import LIMITS
@@ -19,14 +20,16 @@ PATHS = {
     "openai_chat": "/v1/chat/completions",
     "openai_completions": "/v1/completions",
     "openai_embeddings": "/v1/embeddings",
+    "openai_responses": "/v1/responses",
 }
 # The member that holds the text, and a value of it, in JSON.
 TEXTS = {
     "openai_chat": ("messages", '[{"role":"user","content":"TEXT"}]'),
     "openai_completions": ("prompt", '"TEXT"'),
     "openai_embeddings": ("input", '"TEXT"'),
+    "openai_responses": ("input", '[{"role":"user","content":"TEXT"}]'),
 }
-CODECS: list[Codec] = [CHAT, COMPLETIONS, EMBEDDINGS]
+CODECS: list[Codec] = [CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES]
 every_codec = pytest.mark.parametrize("codec", CODECS, ids=[codec.name for codec in CODECS])
 
 
