@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 def redact(*, chunk_bytes: int, findings: TextIO | None) -> None:
     """Redact standard input to standard output, with the streaming code of the filter."""
     from extproc.domain.ports import RuleWatch
+    from extproc.edge.redact_progress import speed
     from extproc.edge.redact_stream import redact_stream
     from extproc.redaction.packs import default_automaton
     from extproc.redaction.watches import Redactor
@@ -46,6 +47,7 @@ def redact(*, chunk_bytes: int, findings: TextIO | None) -> None:
     # Unbuffered, so that what can be released is released while the input pauses.
     source = FileIO(sys.stdin.fileno(), closefd=False)
     progress = _progress()
+    began_s = time.monotonic()
     try:
         summary = redact_stream(
             source,
@@ -68,7 +70,9 @@ def redact(*, chunk_bytes: int, findings: TextIO | None) -> None:
         if progress:
             progress.end()
     found = ", ".join(f"{count} {name}" for name, count in sorted(summary.found.items()))
-    click.echo(f"headgate: {summary.chars_read} characters, {found or 'nothing found'}", err=True)
+    # As the reader and the writer let it: a pipe that waits makes it slow.
+    took = speed(summary.bytes_read, time.monotonic() - began_s)
+    click.echo(f"headgate: {summary.chars_read} characters, {found or 'nothing found'}; {took}", err=True)
 
 
 def _progress() -> RedactProgress | None:

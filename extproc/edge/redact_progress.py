@@ -14,6 +14,13 @@ _BYTES_PER_MB: Final = 1_000_000
 _CLEAR_LINE: Final = "\r\x1b[K"
 
 
+def speed(bytes_read: int, took_s: float) -> str:
+    """How much was read, in which time and how fast, for the line at the end."""
+    read_mb = bytes_read / _BYTES_PER_MB
+    rate = f", {read_mb / took_s:.1f} MB/s" if took_s else ""
+    return f"{read_mb:.1f} MB in {took_s:.1f} s{rate}"
+
+
 class RedactProgress:
     """Shows how far a run is, from its second second on.
 

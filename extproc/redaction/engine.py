@@ -64,8 +64,8 @@ class Scan(NamedTuple):
 
 _NOTHING: Final = Scan("", ())
 # The kernel reads long texts in pieces of this size, and the engine those in which something is found: so
-# small that this is little, so large that a call costs less than its text (measured).
-_PIECE_CHARS: Final = 512
+# small that this is little, so large that a piece costs the kernel less than its text (measured).
+_PIECE_CHARS: Final = 64
 
 
 class _Decided:
@@ -322,7 +322,8 @@ class RuleScanner:
                         out.append(buffer[self._released - base : oldest.start - base])
                         out.append(text)
                         self._sent = True
-                        self._released = oldest.end
+                if self._sent:
+                    self._released = oldest.end
                 if not (live & (plan.validated | plan.valued) or plan.ready[oldest.rule] is None):
                     keep = oldest.end
         if not self._sent and decided > self._released:

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from extproc.edge.redact_progress import RedactProgress
+from extproc.edge.redact_progress import RedactProgress, speed
 
 
 class Clock:
@@ -37,3 +37,14 @@ def test_a_long_one_shows_how_much_and_how_fast_now_and_then(size_bytes, of):
         f"headgate: 2.0{of} MB, 2.00 MB/s",
         f"headgate: 5.0{of} MB, 2.50 MB/s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("bytes_read", "took_s", "says"),
+    [
+        (0, 0.0, "0.0 MB in 0.0 s"),
+        (1_000_000_000, 125.0, "1000.0 MB in 125.0 s, 8.0 MB/s"),
+    ],
+)
+def test_at_the_end_it_says_how_fast_it_was(bytes_read, took_s, says):
+    assert speed(bytes_read, took_s) == says
