@@ -28,8 +28,14 @@ _OPEN_CHARS_MAX: Final = 11
 _SHORT: Final = {"/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 # What keeps its escape, however it is spelled.
 _KEPT: Final = {'"': '\\"', "\\": "\\\\"}
-_MARK: Final = re.compile(r'\\(?:.|\Z)|"|[\x00-\x1f]', re.DOTALL)
-_CONTROL: Final = {"\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+# What stands for a value that was taken out: an entity type in brackets, perhaps with a digest, or a mask.
+_TAKEN_OUT: Final = r"\[[A-Z][A-Z0-9_]*(?::[0-9a-f]+)?\]|\*{6,}[0-9]*"
+_BEFORE_VALUES: Final = frozenset(":,[")
+_VALUE: Final = rf"(?P<before>(?:[:,\[]|\A)[ \t\n\r]*)(?P<value>{_TAKEN_OUT})(?=[ \t\n\r]*(?:[,}}\]]|\Z))"
+_MARK: Final = re.compile(rf'{_VALUE}|\\(?:.|\Z)|"|[\x00-\x1f]', re.DOTALL)
+_CONTROLS: Final = {code: f"\\u{code:04x}" for code in range(0x20)} | {
+    ord(value): "\\" + short for short, value in _SHORT.items() if value < " "
+}
 
 
 class Read(NamedTuple):
@@ -83,20 +89,24 @@ def read_escapes(document: str) -> str:
 class EscapeWriter:
     """Writes what was read as part of the inner document again, piece by piece."""
 
-    __slots__ = ("_escaped", "_in_string")
+    __slots__ = ("_escaped", "_in_string", "_last")
 
     def __init__(self) -> None:
+        # What was written last, but for white space.
+        self._last = ""
         self._in_string = False
         self._escaped = False
 
     def feed(self, text: str) -> str:
-        """Control characters within strings are escaped; all else stays."""
+        """Escape control characters in strings, quote what took a number's place; all else stays."""
         if not text:
             return ""
         # The backslash before it went out with the last piece.
         first = text[0] if self._escaped else ""
         self._escaped = False
-        return first + _MARK.sub(self._write, text[len(first) :])
+        written = first + _MARK.sub(self._write, text[len(first) :])
+        self._last = text.rstrip(" \t\n\r")[-1:] or self._last
+        return written
 
     def _write(self, found: re.Match[str]) -> str:
         mark = found[0]
@@ -105,7 +115,10 @@ class EscapeWriter:
         elif mark == '"':
             self._in_string = not self._in_string
         elif self._in_string:
-            return _CONTROL.get(mark) or f"\\u{ord(mark):04x}"
+            return mark.translate(_CONTROLS)
+        elif found["value"] and (found["before"].strip() or self._last in _BEFORE_VALUES):
+            # It was a number, and no number can say it.
+            return f'{found["before"]}"{found["value"]}"'
         return mark
 
 
