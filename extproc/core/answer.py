@@ -8,25 +8,27 @@ later frame of its channel, or to a tail frame when the answer ends.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from extproc.core.bodies import size_bytes
 from extproc.core.channels import ChannelScan, Watch, watches_of
+from extproc.core.judges import Judges
 from extproc.core.refusals import ANSWER_BLOCKED_MESSAGE, OUTPUT_TOO_LONG_MESSAGE, signed
 from extproc.domain.errors import PeerError
+from extproc.domain.judging import BLOCKED_STATUS, JudgeWatch
 from extproc.domain.ports import ManyExchanges
+from extproc.domain.segment import Channel
 from extproc.domain.verdict import Action, Lane, Mode, Reason, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from extproc.core.exchange import Exchange
+    from extproc.core.channels import Judge
     from extproc.domain.limits import Limits
-    from extproc.domain.ports import CodecSession, ResponseFrame, ScannerFactory
-    from extproc.domain.segment import Channel
+    from extproc.domain.ports import CodecSession, ResponseFrame, RuleWatch, ScannerFactory
     from extproc.domain.verdict import Finding
 
-_BLOCKED_STATUS = 403
 # A token of white space can have 128 bytes; of text it has 3 to 4. The slack is for tool calls' envelopes,
 # and for servers that count an end token.
 _BYTES_PER_TOKEN_MAX = 64
@@ -34,6 +36,8 @@ _BYTES_SLACK = 65_536
 _TOKENS_SLACK = 16
 
 
+# Where a tool call stands in records.
+_CALL: Final = Channel(0, "tool_call")
 @dataclass(slots=True)
 class AnswerStep:
     """What one chunk gave: bytes to send, exchanges that ended, and a refusal that ends the answer."""
@@ -53,7 +57,7 @@ class _Blocked(Exception):  # noqa: N818 - leaves the frame loop; never crosses 
 class AnswerLane:
     """The answers of one stream's exchanges."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the stream names each part once.
         self,
         *,
         session: CodecSession,
@@ -70,7 +74,7 @@ class AnswerLane:
         self._exchanges = exchanges
         self._factory = factory
         self._limits = limits
-        self._watches: dict[int, tuple[Watch, ...]] = {}
+        self._watches: dict[int, tuple[tuple[Watch, ...], Judges | None]] = {}
         self._ended: set[int] = set()
 
     def feed(self, chunk: bytes, *, eof: bool, at_us: int) -> AnswerStep:
@@ -155,6 +159,8 @@ class AnswerLane:
         self._check_length(exchange)
         if len(frame.deltas) == 1 and not (frame.ended or frame.final or frame.error):
             # Nearly every frame: one text, and nothing ends.
+        if frame.calls:
+            self._judge_calls(exchange, frame)
             ((channel, text),) = frame.deltas
             released = self._feed_channel(exchange, channel, text, eof=False)
             parts.append(self._session.write_response(frame, (released,)))
@@ -228,7 +234,7 @@ class AnswerLane:
         scan = exchange.channels.get(channel)
         if scan is None:
             # A text that ends with its first piece is never one of the channels that live.
-            scan = self._new_scan(exchange) if eof else self._open_channel(exchange, channel)
+            scan = self._new_scan(exchange, channel) if eof else self._open_channel(exchange, channel)
         exchange.answer_chars += len(text)
         capture = exchange.capture
         if capture is not None:
@@ -249,32 +255,41 @@ class AnswerLane:
     def _open_channel(self, exchange: Exchange, channel: Channel) -> ChannelScan:
         if len(exchange.channels) >= self._limits.channels_max:
             raise PeerError(Reason.UPSTREAM_UNREADABLE, "too many output channels", status=502)
-        scan = exchange.channels[channel] = self._new_scan(exchange)
+        scan = exchange.channels[channel] = self._new_scan(exchange, channel)
         return scan
 
-    def _new_scan(self, exchange: Exchange) -> ChannelScan:
-        watches = self._watches.get(exchange.key)
-        if watches is None:
-            watches = self._watches[exchange.key] = watches_of(exchange.guards, exchange.view)
-        return ChannelScan(watches, self._factory)
+    def _new_scan(self, exchange: Exchange, channel: Channel) -> ChannelScan:
+        watches, judges = self._watched(exchange)
+        if judges is None:
+            return ChannelScan(watches, self._factory)
+        return judges.channel(channel, watches, self._factory)
+
+    def _watched(self, exchange: Exchange) -> tuple[tuple[Watch, ...], Judges | None]:
+        watched = self._watches.get(exchange.key)
+        if watched is None:
+            guards, view = exchange.guards, exchange.view
+            watched = self._watches[exchange.key] = (watches_of(guards, view), Judges.of(guards, view))
+        return watched
+
+    def _judge_calls(self, exchange: Exchange, frame: ResponseFrame) -> None:
+        _, judges = self._watched(exchange)
+        if judges is not None:
+            self._found(exchange, _CALL, judges.calls(frame.calls))
 
     def _found(
-        self, exchange: Exchange, channel: Channel, findings: tuple[tuple[Watch, Finding], ...]
+        self, exchange: Exchange, channel: Channel, findings: tuple[tuple[Watch | Judge, Finding], ...]
     ) -> None:
         for watch, finding in findings:
             exchange.count(Lane.RESPONSE, watch.guard, watch.mode, finding, channel.field)
             if watch.mode is not Mode.ENFORCE:
                 continue
-            if watch.rules.block:
-                exchange.found_in_answer(watch.guard, Action.BLOCK, watch.rules.reason)
-                raise _Blocked(
-                    Refusal(
-                        reason=watch.rules.reason,
-                        status=_BLOCKED_STATUS,
-                        message=ANSWER_BLOCKED_MESSAGE,
-                    )
-                )
-            exchange.found_in_answer(watch.guard, Action.REDACT, watch.rules.reason)
+            if rules.block:
+                exchange.found_in_answer(watch.guard, Action.BLOCK, rules.reason)
+                raise _Blocked(_refusal_of(rules))
+            if isinstance(rules, JudgeWatch) and not rules.touches:
+                exchange.flagged_in_answer(watch.guard, rules.reason)
+            else:
+                exchange.found_in_answer(watch.guard, Action.REDACT, rules.reason)
 
     def _upstream_failed(self, exchange: Exchange) -> None:
         """The upstream broke off in band: an undecided tail is dropped, never flushed."""
@@ -282,6 +297,7 @@ class AnswerLane:
         for scan in exchange.channels.values():
             scan.drop()
         exchange.channels.clear()
+            rules = watch.rules
 
     def _end_channel(self, exchange: Exchange, channel: Channel, parts: list[bytes], *, held: bool) -> None:
         """Forget a channel; what it still holds goes out in a tail. Later text of it begins anew."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from extproc.domain.ports import RuleWatch
 from extproc.domain.verdict import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from extproc.domain.ports import BoundGuard, ExchangeView, RuleWatch, Scanner, ScannerFactory
+    from extproc.domain.judging import JudgeWatch
+    from extproc.domain.ports import BoundGuard, ExchangeView, Scanner, ScannerFactory
     from extproc.domain.verdict import Finding
 
 
@@ -23,6 +25,20 @@ class Watch:
     rules: RuleWatch
 
 
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A guard's judge with the guard's name and mode."""
+
+    guard: str
+    mode: Mode
+    rules: JudgeWatch
+
+    @property
+    def touches(self) -> bool:
+        """Whether it may change a byte of the answer, or delay one."""
+        return self.mode is Mode.ENFORCE and self.rules.touches
+
+
 class ChannelOutput(NamedTuple):
     """What one feed gave: text that may go out, and what was found, with the watch that asked.
 
@@ -30,17 +46,17 @@ class ChannelOutput(NamedTuple):
     """
 
     released: str
-    findings: tuple[tuple[Watch, Finding], ...]
+    findings: tuple[tuple[Watch | Judge, Finding], ...]
 
 
 def watches_of(guards: tuple[BoundGuard, ...], view: ExchangeView) -> tuple[Watch, ...]:
-    """What the guards of an exchange want watched in its answer."""
+    """The rules that the guards of an exchange want its answer watched by."""
     found = []
     for bound in guards:
         if bound.mode is Mode.OFF:
             continue
         rules = bound.guard.scanner(view)
-        if rules is not None:
+        if isinstance(rules, RuleWatch):
             found.append(Watch(bound.name, bound.mode, rules))
     return tuple(found)
 
@@ -52,7 +68,7 @@ class ChannelRun(NamedTuple):
     """
 
     released: tuple[str, ...]
-    findings: Sequence[tuple[int, Watch, Finding]]
+    findings: Sequence[tuple[int, Watch | Judge, Finding]]
     held_chars_max: int
 
 
@@ -76,7 +92,7 @@ class ChannelScan:
     def feed(self, text: str, *, eof: bool) -> ChannelOutput:
         """Take more of the channel's text; with ``eof`` all of it is decided."""
         released = text
-        findings: tuple[tuple[Watch, Finding], ...] = ()
+        findings: tuple[tuple[Watch | Judge, Finding], ...] = ()
         if self._enforced is not None:
             scan = self._enforced.feed(text, eof=eof)
             released = scan.released
@@ -92,7 +108,7 @@ class ChannelScan:
         """The same as feeding them one by one, none of them the last."""
         released = texts
         held_chars_max = 0
-        findings: list[tuple[int, Watch, Finding]] = []
+        findings: list[tuple[int, Watch | Judge, Finding]] = []
         if self._enforced is not None:
             scan = self._enforced.feed_each(texts)
             released, held_chars_max = tuple(scan.released), scan.held_chars_max
@@ -107,18 +123,20 @@ class ChannelScan:
         if self._enforced is not None:
             self._enforced.drop()
 
-    def _attribute(self, findings: tuple[Finding, ...], mode: Mode) -> tuple[tuple[Watch, Finding], ...]:
+    def _attribute(
+        self, findings: tuple[Finding, ...], mode: Mode
+    ) -> tuple[tuple[Watch | Judge, Finding], ...]:
         watches = [watch for watch in self._watches if watch.mode is mode]
         return tuple((_watch_for(watches, finding), finding) for finding in findings)
 
     def _attribute_each(
         self, findings: Sequence[tuple[int, Finding]], mode: Mode
-    ) -> list[tuple[int, Watch, Finding]]:
+    ) -> list[tuple[int, Watch | Judge, Finding]]:
         watches = [watch for watch in self._watches if watch.mode is mode] if findings else []
         return [(piece, _watch_for(watches, finding), finding) for piece, finding in findings]
 
 
-def _piece(found: tuple[int, Watch, Finding]) -> int:
+def _piece(found: tuple[int, Watch | Judge, Finding]) -> int:
     return found[0]
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from extproc.core import commands as cmd
 from extproc.core.bodies import Capture
-from extproc.core.channels import watches_of
 from extproc.core.edits import merge_edits
 from extproc.core.exchange import Exchange
+from extproc.core.judges import may_touch
 from extproc.core.pieces import body_replies
 from extproc.core.pipeline import Asked, PipelineRun
 from extproc.core.refusals import (
@@ -29,7 +29,7 @@ from extproc.domain.errors import PeerError
 from extproc.domain.ports import ExchangeView, ManyExchanges, RequestEdits
 from extproc.domain.prices import ANY_MODEL, price_of
 from extproc.domain.segment import Backend, Operation
-from extproc.domain.verdict import Lane, Mode, Reason
+from extproc.domain.verdict import Lane, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -302,9 +302,7 @@ class RequestLane:
             ask_usage=exchange.reservation is not None or price_of(self._policy.prices, model) is not None,
             allowed_models=exchange.allowed_models,
             backend=backends.get(model, backends.get(ANY_MODEL, Backend.VLLM)),
-            answer_watched=any(
-                watch.mode is Mode.ENFORCE for watch in watches_of(exchange.guards, exchange.view)
-            ),
+            answer_watched=may_touch(exchange.guards, exchange.view),
         )
         written = session.write_request(exchange.key, edits)
         # Only now: a codec may yet refuse what the edits would make of the request.

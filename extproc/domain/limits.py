@@ -101,6 +101,8 @@ class Limits:
     lease_ms: int = 120_000
     # Code points that one channel may hold back; reached only by validated rules of bounded length.
     held_chars_max: int = 65_536
+    # A run of letters that judges of an answer take for one word; what is longer counts as several.
+    word_chars_max: int = 128
     # One rule may hold back this much before it accepts or dies (a connection string's user and password
     # are the longest honest case), which bounds what the union of all rules holds.
     rule_hold_chars_max: int = 512

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from extproc.domain.bodies import BodyRule
     from extproc.domain.head import HeaderEdits, RequestHead, ResponseHead
     from extproc.domain.identity import Principal, Reservation, TokenLimit
+    from extproc.domain.judging import AnswerFormat, JudgeWatch, ToolCall, ToolSpec
     from extproc.domain.prices import Price
     from extproc.domain.segment import (
         Channel,
@@ -132,7 +133,8 @@ class RequestMessage:
 
     ``inspectable_bytes`` is the message's length on the wire, after decoding. ``unscanned`` is what of it
     is in no segment because it is no text. With ``refused`` the codec itself cannot accept it, and no guard
-    is asked: said of one message among several, where ``PeerError`` would end them all.
+    is asked: said of one message among several, where ``PeerError`` would end them all. ``tools`` are those
+    that the model may call, ``answer_format`` is set where the answer is to be JSON.
     """
 
     key: int
@@ -143,6 +145,8 @@ class RequestMessage:
     unscanned: frozenset[Unscanned] = frozenset()
     refused: Refusal | None = None
 
+    tools: tuple[ToolSpec, ...] = ()
+    answer_format: AnswerFormat | None = None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeView:
@@ -213,8 +217,8 @@ class Guard(Protocol):
     def judge(self, exchange: ExchangeView, answers: tuple[Answer, ...]) -> Verdict:
         """Decide; ``answers`` correspond to ``needs``."""
 
-    def scanner(self, exchange: ExchangeView) -> RuleWatch | None:
-        """What to watch in the answer, or None."""
+    def scanner(self, exchange: ExchangeView) -> RuleWatch | JudgeWatch | None:
+        """What to watch in the answer, or None. Asked more than once: what is dear belongs elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,6 +339,7 @@ class GuardSpec:
     error_reason: Reason
     settings: type[object]
     build: Callable[[object, GuardEnv], Guard]
+    ``mode`` is the one where a policy says none: OFF only for what no policy can want unasked.
 
 
 # --- codecs ----------------------------------------------------------------------------------
@@ -343,6 +348,7 @@ class GuardSpec:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestEdits:
     """What to change in one request. Spliced into the original bytes; all else stays untouched.
+    mode: Mode = Mode.ENFORCE
 
     ``cap_output_tokens`` is written wherever the backend honours a limit, and injected where none
     stands. With ``ask_usage`` the codec asks the upstream for token counts and hides them again from
@@ -369,7 +375,8 @@ class ResponseFrame:
     before the frame. ``final`` says that the exchange has no further frame, which ends every channel.
     ``error`` says that the upstream reports a failure in it. ``token`` is the codec's own: it comes back
     in ``write_response``. ``is_run``: it stands for several frames in a row, each with one delta, all of
-    one channel, and nothing else to say; it may be written in part.
+    one channel, and nothing else to say; it may be written in part. ``calls`` are the tool calls that begin
+    in it.
     """
 
     key: int
@@ -388,6 +395,7 @@ class WireRefusal:
 
     status: int
     headers: tuple[tuple[str, str], ...]
+    calls: tuple[ToolCall, ...] = ()
     body: bytes
     grpc_status: int | None = None
 

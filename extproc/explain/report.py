@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from extproc.core import commands as cmd
 from extproc.core.edits import merge_edits
-from extproc.domain.ports import Classify
+from extproc.domain.judging import JudgeWatch
+from extproc.domain.ports import Classify, RuleWatch
 from extproc.domain.segment import Operation
 from extproc.domain.verdict import Action, Lane, Mode, Reason
 from extproc.explain.model import Change, Explanation, Forwarded, Found, KeptBodies, Step
@@ -19,7 +20,7 @@ from extproc.policy.faults import nearest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from extproc.domain.ports import BoundGuard, PolicySnapshot, RequestEdits, RequestMessage, RuleWatch
+    from extproc.domain.ports import BoundGuard, PolicySnapshot, RequestEdits, RequestMessage
     from extproc.domain.verdict import Finding, GuardRecord, Record
     from extproc.explain.model import Question
     from extproc.explain.witness import Seen
@@ -149,10 +150,13 @@ def _answer_steps(told: Told) -> Iterator[Step]:
         watch = told.seen.watches.get(bound.name)
         if watch is None:
             continue
+        findings = told.seen.judged.get(bound.name, [])
+        if isinstance(watch, RuleWatch):
+            findings = [
+                one for one in told.seen.answer_findings if one.detector.partition("/")[0] == watch.pack
+            ]
         found = tuple(
-            _found(one, lane=Lane.RESPONSE, place=places.get(one.detector, ""))
-            for one in told.seen.answer_findings
-            if one.detector.partition("/")[0] == watch.pack
+            _found(one, lane=Lane.RESPONSE, place=places.get(one.detector, "")) for one in findings
         )
         action, reason = _done(watch, found)
         yield Step(
@@ -166,9 +170,11 @@ def _answer_steps(told: Told) -> Iterator[Step]:
         )
 
 
-def _done(watch: RuleWatch, found: tuple[Found, ...]) -> tuple[Action, Reason]:
+def _done(watch: RuleWatch | JudgeWatch, found: tuple[Found, ...]) -> tuple[Action, Reason]:
     if not found:
         return Action.ALLOW, Reason.CLEAN
+    if isinstance(watch, JudgeWatch) and not watch.touches:
+        return Action.ALLOW, watch.reason
     return Action.BLOCK if watch.block else Action.REDACT, watch.reason
 
 

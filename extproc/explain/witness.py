@@ -6,10 +6,13 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
+from extproc.domain.judging import JudgeWatch
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from extproc.domain.head import RequestHead
+    from extproc.domain.judging import AnswerJudge, JudgeScanner, Judging, ToolCall
     from extproc.domain.ports import (
         Answer,
         BoundGuard,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
         Verdict,
         WireRefusal,
     )
+    from extproc.domain.segment import Channel
     from extproc.domain.verdict import Finding, Refusal
 
 
@@ -38,8 +42,9 @@ class Seen:
 
     effects: dict[str, tuple[Effect, ...]] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
-    watches: dict[str, RuleWatch] = field(default_factory=dict)
+    watches: dict[str, RuleWatch | JudgeWatch] = field(default_factory=dict)
     answer_findings: list[Finding] = field(default_factory=list)
+    judged: dict[str, list[Finding]] = field(default_factory=dict)
     codec: str = ""
     message: RequestMessage | None = None
     edits: RequestEdits | None = None
@@ -63,11 +68,59 @@ class _WatchedGuard:
         verdict = self.seen.verdicts[self.name] = self.guard.judge(exchange, answers)
         return verdict
 
-    def scanner(self, exchange: ExchangeView) -> RuleWatch | None:
+    def scanner(self, exchange: ExchangeView) -> RuleWatch | JudgeWatch | None:
         watch = self.guard.scanner(exchange)
         if watch is not None:
             self.seen.watches[self.name] = watch
+        if isinstance(watch, JudgeWatch):
+            found = self.seen.judged.setdefault(self.name, [])
+            return dataclasses.replace(watch, judge=_WatchedJudge(watch.judge, found))
         return watch
+
+
+@dataclass(frozen=True, slots=True)
+class _WatchedJudge:
+    """A judge of the answer, and what it found."""
+
+    judge: AnswerJudge
+    found: list[Finding]
+
+    def begin(self) -> Judging:
+        return _WatchedJudging(self.judge.begin(), self.found)
+
+
+@dataclass(frozen=True, slots=True)
+class _WatchedJudging:
+    judging: Judging
+    found: list[Finding]
+
+    def open(self, channel: Channel) -> JudgeScanner | None:
+        scanner = self.judging.open(channel)
+        return None if scanner is None else _WatchedReading(scanner, self.found)
+
+    def call(self, call: ToolCall) -> Finding | None:
+        finding = self.judging.call(call)
+        if finding is not None:
+            self.found.append(finding)
+        return finding
+
+
+@dataclass(frozen=True, slots=True)
+class _WatchedReading:
+    scanner: JudgeScanner
+    found: list[Finding]
+
+    def feed(self, text: str, *, eof: bool = False) -> Scan:
+        scan = self.scanner.feed(text, eof=eof)
+        self.found.extend(scan.findings)
+        return scan
+
+    @property
+    def held_chars(self) -> int:
+        return self.scanner.held_chars
+
+    def drop(self) -> None:
+        self.scanner.drop()
 
 
 @dataclass(frozen=True, slots=True)

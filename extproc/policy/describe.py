@@ -55,7 +55,7 @@ def summary_text(loaded: LoadedPolicy, specs: Mapping[str, GuardSpec]) -> str:
     for policy, sections in file.policies.items():
         for guard in specs:
             section = sections.get(guard)
-            if section is not None and section.mode is not Mode.ENFORCE:
+            if section is not None and section.mode not in {Mode.ENFORCE, specs[guard].mode}:
                 lines.append(f"  note: policy {policy}: {guard} is {_MEANS[section.mode]}")
             if section is not None and section.on_error is not OnError.BLOCK:
                 lines.append(f"  note: policy {policy}: {guard} lets pass what it could not judge")

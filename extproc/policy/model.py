@@ -13,7 +13,7 @@ Version 1::
 
 On a route its word for the tenant counts first, then its word for all, then the tenant's own policy. A
 guard that a policy leaves out runs with its default settings and is enforced: forgetting one never switches
-it off.
+it off. Those that nobody can want unasked (``GuardSpec.mode``) are off until a policy says otherwise.
 """
 
 import dataclasses
@@ -138,6 +138,15 @@ class _Section(_Strict):
     on_error: OnError = OnError.BLOCK
 
 
+class _OffSection(_Section):
+    """The same for a guard that judges nothing until a policy gives it a mode."""
+
+    mode: Mode = Mode.OFF
+
+
+_SECTIONS: Final = {Mode.ENFORCE: _Section, Mode.OFF: _OffSection}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardSection:
     """How one policy uses one guard. ``settings`` is an instance of the guard's own settings type."""
@@ -246,7 +255,7 @@ def policy_model(specs: Mapping[str, GuardSpec]) -> PolicyModel:
         name: (section, Field(default_factory=section, alias=name))
         for name, spec in specs.items()
         if spec.stage is not Stage.IDENTITY
-        for section in (_section_model(spec, _Section),)
+        for section in (_section_model(spec, _SECTIONS[spec.mode]),)
     }
     identity = {
         name: (section, Field(default_factory=section, alias=name))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.domain.identity import TokenLimit, Window
+from extproc.domain.judging import JudgeWatch
 from extproc.domain.ports import (
     Answer,
     Classify,
@@ -105,7 +106,7 @@ def test_a_guard_is_pure_and_gives_verdicts(spec, view, score, granted):
         seen.append((effects, verdict, guard.judge(view, answers), guard.scanner(view)))
     assert seen[0] == seen[1]
     assert seen[0][1] == seen[0][2]
-    assert isinstance(seen[0][3], RuleWatch | None)
+    assert isinstance(seen[0][3], RuleWatch | JudgeWatch | None)
 
 
 @every_guard

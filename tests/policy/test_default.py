@@ -38,7 +38,7 @@ def test_what_is_written_out_is_what_runs_when_it_is_left_out(policies):
     sections = policies.parse(DEFAULT).file.policies["default"]
     assert list(sections) == list(WRITTEN["policies"]["default"]["guards"])
     for name, section in sections.items():
-        assert (section.mode, section.on_error) == (Mode.ENFORCE, OnError.BLOCK)
+        assert (section.mode, section.on_error) == (SPECS[name].mode, OnError.BLOCK)
         assert _canonical(section.settings) == _canonical(SPECS[name].settings())
 
 
@@ -47,6 +47,15 @@ def test_nothing_is_kept_until_an_operator_says_so(policies):
     assert bodies == BodiesEntry()
     assert bodies.keep is Keep.NEVER
     assert set(WRITTEN["policies"]["default"]["bodies"]) == set(BodiesEntry.model_fields) - {"reviewer_key"}
+
+
+JUDGES = {"prompt_leak"}
+
+
+def test_only_judges_that_nobody_wants_unasked_are_off_until_an_operator_says_so():
+    assert {name: spec.mode for name, spec in SPECS.items()} == {
+        name: Mode.OFF if name in JUDGES else Mode.ENFORCE for name in SPECS
+    }
 
 
 def test_nobody_may_call_and_nothing_may_be_asked_until_an_operator_says_so(policies):
@@ -65,9 +74,9 @@ def test_the_demos_policy_checks_once_its_keys_are_filled_in(policies):
     loaded = policies.parse(Template(DEMO).substitute(HASHES))
     assert {tenant.keys[0].hash for tenant in loaded.file.tenants.values()} == set(HASHES.values())
     assert all(
-        section.mode is Mode.ENFORCE
+        section.mode is SPECS[name].mode
         for policy in loaded.file.policies.values()
-        for section in policy.values()
+        for name, section in policy.items()
     )
 
 

@@ -54,11 +54,11 @@ def test_a_good_file_becomes_settings(policies):
     assert file.policy_of("acme", "read_only") == "lax"
 
 
-def test_a_guard_that_is_left_out_runs_with_its_defaults_and_is_enforced(policies):
+def test_a_guard_that_is_left_out_runs_with_its_defaults_and_its_own_mode(policies):
     sections = policies.parse("version: 1\npolicies: {a: {}}").file.policies["a"]
     assert set(sections) == set(policies.specs) - {"identity"}
     for name, section in sections.items():
-        assert (section.mode, section.on_error) == (Mode.ENFORCE, OnError.BLOCK)
+        assert (section.mode, section.on_error) == (policies.specs[name].mode, OnError.BLOCK)
         assert section.settings == policies.specs[name].settings()
 
 
