@@ -69,7 +69,7 @@ class Site:
     @classmethod
     def of(cls, output: int, kind: Kind, index: int, item: Told | Site | None, *, escaped: bool) -> Site:
         """The site of a text of an item."""
-        name = f"{kind.field}.{index}" if index else kind.field
+        name = f"{index}.{kind.field}" if index else kind.field
         site = cls(Channel(output, name), kind, index, item)
         if escaped:
             site.reader, site.writer = EscapeReader(), EscapeWriter()

@@ -232,7 +232,7 @@ class Walk:
         if self.is_technical(name, text.value):
             return
         inner = name == "arguments" or (name == "text" and kind in _JSON_PARTS and self._facts.json_answer)
-        self.whole(text, name if name in _NAMED else "", inner=inner)
+        self.whole(text, _FIELDS.get(name, "") if name != "text" else _PARTS.get(kind, ""), inner=inner)
 
     def _number(self, name: str, number: Number) -> None:
         if name in _TIMES and _TIME.fullmatch(self._document, number.start, number.end) is not None:
@@ -266,8 +266,9 @@ class Walk:
         return text in _WORDS.get(name, ())
 
 
-# Members whose place a record may name.
-_NAMED: Final = frozenset({"text", "refusal", "arguments", "input", "instructions"})
+# What the channel of a whole text is named by: its member, and of a part its type.
+_FIELDS: Final = {name: name for name in ("arguments", "input", "instructions", "refusal")}
+_PARTS: Final = {"output_text": "text", "reasoning_text": "reasoning", "summary_text": "reasoning_summary"}
 
 
 def is_null(value: Value) -> bool:

@@ -168,8 +168,8 @@ def test_without_findings_the_client_gets_the_servers_own_bytes(
     gateway: Gateway, bare_openai: Envoy, stand_in: StandIn, *, stream: bool
 ):
     # Each token ends where no rule could go on, so that nothing is held back for the next one.
-    tokens = ["<think>", "hm ", "</think>", "Grüße ", "😀\n", "<tool_call:get_weather>"]
-    tokens += ['{"city": ', '"Zürich \\"ZH\\" \\u0041 ', '"}', "</tool_call>"]
+    tokens = ["<think>", "Hm. ", "</think>", "Grüße. ", "😀\n", "<tool_call:get_weather>"]
+    tokens += ['{"city": ', '"Zürich \\"ZH\\" \\u0041. ', '"}', "</tool_call>"]
     # The response says the limit again: here one that stays.
     members = {"tools": [WEATHER], "instructions": "Be kind.", "max_output_tokens": 64, "stream": stream}
     body = asked(stand_in, says(stand_in, tokens), **members)
