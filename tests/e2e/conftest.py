@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 from echo_triton import EchoTriton
+from evasion_rig import Rig, rig_of
 from real_parts import Gateway, GatewayMaker, MakeGateway, StandIn, running, without_filter
 
 from extproc.demo.install import install_triton
@@ -105,6 +106,13 @@ def openai_front(tmp_path_factory: pytest.TempPathFactory, stand_in: StandIn) ->
     models = (stand_in.model, stand_in.other_model)
     with running(OpenAIFront(state, triton_port=stand_in.port, models=models)) as part:
         yield part
+
+
+@pytest.fixture(scope="session")
+def rig(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[Rig]:
+    """A gateway with every wire behind it, for tests that leave it as it was."""
+    with rig_of(tmp_path_factory, valkey.url) as one:
+        yield one
 
 
 @pytest.fixture(scope="session")
