@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 from extproc.codecs import _kgrpc_schema as wire
 from extproc.codecs._kgrpc_request import DECOY_MODEL, EMPTY_FINAL
 from extproc.codecs._kgrpc_tensors import put_number, put_text, raw_numbers, typed_numbers
+from extproc.codecs._kserve_plan import Added
+from extproc.codecs._kserve_tensors import BOOL
 from extproc.wire.protobuf_fields import (
     Edit,
     replaced,
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from extproc.codecs._kgrpc_request import InferRequest
-    from extproc.codecs._kserve_plan import Added, Plan
+    from extproc.codecs._kserve_plan import Plan
 
 _WISHED: Final = tagged_varint(wire.BOOL_PARAM, 1)
 
@@ -53,9 +55,21 @@ def write_infer(request: InferRequest, plan: Plan, *, sent_id: str | None) -> by
     return spliced(request.payload, edits) if edits else request.payload
 
 
-def decoy(sent_id: str) -> bytes:
-    """A request that Triton answers with an error in band: for a model that does not exist."""
-    return tagged_bytes(wire.MODEL_NAME, DECOY_MODEL.encode()) + tagged_bytes(wire.ID, sent_id.encode())
+def decoy(sent_id: str, model: str) -> bytes:
+    """A request that Triton answers with an error in band, and of which its model sees nothing.
+
+    Triton 2.51 aborts where it reports an unknown model on a stream while a decoupled model answers on it.
+    So it names a model that runs there already, with an input that no model has; ``DECOY_MODEL`` only where
+    none runs.
+    """
+    tensor = Added(name=DECOY_MODEL, datatype=BOOL, shape=(1,), value=True)
+    return b"".join(
+        (
+            tagged_bytes(wire.MODEL_NAME, model.encode()),
+            tagged_bytes(wire.ID, sent_id.encode()),
+            tagged_bytes(wire.INPUTS, _tensor(tensor, 1, raw=False)),
+        )
+    )
 
 
 def parameter(tag: int, name: str, choice: bytes) -> bytes:

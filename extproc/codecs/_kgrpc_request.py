@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 EMPTY_FINAL: Final = "triton_enable_empty_final_response"
 DECOY_MODEL: Final = "headgate.refused"
-"""No model may have this name: a request for it is what goes on in place of one that was refused."""
+"""A model and an input that no request may name: for what goes on in place of one that was refused."""
 
 # As in a path of the HTTP endpoint: a model's name is a directory's.
 MODEL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")

@@ -1,7 +1,7 @@
 """KServe v2's inference by gRPC, as Triton has it: ModelInfer, and ModelStreamInfer with many requests.
 
 On a stream requests and responses interleave, and the client ends its side only after the answers. Each
-request is an exchange of its own. One that is refused goes on as a decoy for a model that does not exist:
+request is an exchange of its own. One that is refused goes on as a decoy with an input that no model has:
 Triton answers it in band, and that answer becomes the refusal, so that its neighbours are not disturbed and
 the call ends as Triton ends it. A refusal within an answer is the same message in place of what else would
 come. A unary call holds its answer until its trailers are there, so that a refusal is a status.
@@ -21,13 +21,13 @@ from extproc.codecs._grpc_call import GrpcCall, GrpcLane
 from extproc.codecs._kgrpc_answer import AnswerReader
 from extproc.codecs._kgrpc_edits import decoy, write_infer
 from extproc.codecs._kgrpc_parts import DROPPED, Asked
-from extproc.codecs._kgrpc_request import InferRequest, client_id_of, read_infer
+from extproc.codecs._kgrpc_request import DECOY_MODEL, InferRequest, client_id_of, read_infer
 from extproc.codecs._kserve_plan import plan_edits
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS, Limits
 from extproc.domain.ports import RequestMessage
 from extproc.domain.segment import Operation, Params
-from extproc.domain.verdict import Refusal
+from extproc.domain.verdict import Reason, Refusal
 from extproc.wire.grpc_frames import framed
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ class StreamSession(GrpcLane):
         self._reader = AnswerReader(streamed=True, limits=limits)
         self._received = 0
         self._requests: dict[int, InferRequest] = {}
+        # The model of the last request that went on; see ``decoy``.
+        self._running = ""
         # Client's ids of requests that could not be read.
         self._unread: dict[int, str] = {}
 
@@ -129,6 +131,7 @@ class StreamSession(GrpcLane):
             wants_final=request.wants_empty_final,
         )
         self._reader.ask(asked)
+        self._running = request.model
         return framed(write_infer(request, plan, sent_id=sent_id))
 
     def read_response(self, chunk: bytes, *, eof: bool) -> tuple[ResponseFrame, ...]:
@@ -164,7 +167,10 @@ class StreamSession(GrpcLane):
             refused=http.message_of(refusal, self.request_id),
         )
         self._reader.ask(asked)
-        return framed(decoy(asked.sent_id))
+        own = DECOY_MODEL
+        if request is not None and refusal.reason is not Reason.MODEL_NOT_ALLOWED:
+            own = request.model
+        return framed(decoy(asked.sent_id, self._running or own))
 
     def end_one(self, key: int, refusal: Refusal) -> bytes:
         """The refusal of one exchange in place of what else it would be answered."""

@@ -213,6 +213,8 @@ def test_an_empty_final_response_is_wished_for_once(wish):
     assert len(seen.parameters) == 1
 
 
-def test_a_decoy_is_a_request_for_a_model_that_is_not_there():
-    seen = pb.ModelInferRequest.FromString(decoy("own-1"))
-    assert seen == pb.ModelInferRequest(model_name=DECOY_MODEL, id="own-1")
+def test_a_decoy_is_a_request_of_an_input_that_no_model_has():
+    seen = pb.ModelInferRequest.FromString(decoy("own-1", MODEL))
+    expected = pb.ModelInferRequest(model_name=MODEL, id="own-1")
+    add_tensor(expected, DECOY_MODEL, "BOOL", value=True, raw=False)
+    assert seen == expected

@@ -340,9 +340,8 @@ def test_refused_requests_are_answered_in_band_and_their_neighbours_as_ever(orde
     stream = Stream(bound(FakeGuard(judge_with=refuse)))
     stream.body(asks(*(infer(MODEL, texts[at], request_id=f"c{at}") for at in order)))
     sent = stream.forwarded()
-    assert [one.model_name for one in sent] == [
-        MODEL if texts[at] == "fine" else "headgate.refused" for at in order
-    ]
+    assert {one.model_name for one in sent} == {MODEL}
+    assert [one.inputs[0].name == "text_input" for one in sent] == [texts[at] == "fine" for at in order]
     stream.begin_answer()
     for key, at in enumerate(order):
         stream.answer(said(key, "ok", final=True) if texts[at] == "fine" else unknown(key))
@@ -351,6 +350,27 @@ def test_refused_requests_are_answered_in_band_and_their_neighbours_as_ever(orde
     assert texts_by_id(stream.told()) == {"c0": "ok", "c1": refused, "c2": refused}
     assert all(map(is_final, stream.told()))
     assert sorted(one.status for one in stream.records()) == [200, 403, 403]
+
+
+def test_a_decoy_names_a_model_that_runs_on_the_stream():
+    """Triton 2.51 aborts where it reports an unknown model beside answers of a decoupled one."""
+    session = CODEC.open(head(STREAM))
+    models = ["secret", "a", "secret", "b", "b"]
+    session.read_request(asks(*(infer(name, "p") for name in models)), eof=False)
+    unknown_model = Refusal(reason=Reason.MODEL_NOT_ALLOWED, status=404, message="none of that name")
+    sent = [
+        session.refuse_one(0, unknown_model),
+        session.write_request(1, RequestEdits()),
+        session.refuse_one(2, unknown_model),
+        session.write_request(3, RequestEdits()),
+        session.refuse_one(4, NO),
+    ]
+    named = [messages(one, pb.ModelInferRequest)[0].model_name for one in sent]
+    assert named == ["headgate.refused", "a", "a", "b", "b"]
+    alone = CODEC.open(head(STREAM))
+    alone.read_request(asks(infer("a", "p")), eof=False)
+    (decoyed,) = messages(alone.refuse_one(0, NO), pb.ModelInferRequest)
+    assert decoyed.model_name == "a"
 
 
 def test_every_reservation_is_settled_when_its_exchange_ends():

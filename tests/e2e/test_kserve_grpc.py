@@ -106,7 +106,10 @@ def gateway(
 ) -> Iterator[Gateway]:
     maker = GatewayMaker(tmp_path_factory, upstream.port, valkey.url, grpc_port=upstream.triton.grpc_port)
     try:
-        yield maker(policy=POLICY, tenants=("acme", "strict", "plain", "poor"))
+        made = maker(policy=POLICY, tenants=("acme", "strict", "plain", "poor"))
+        # What a filter makes at its first text it makes now: many at once would wait for it.
+        assert eventually(lambda: all(answers(made, tenant) for tenant in ("acme", "strict", "plain")))
+        yield made
     finally:
         maker.close()
 
@@ -121,6 +124,14 @@ def channel(gateway: Gateway) -> Iterator[grpc.Channel]:
 def direct(upstream: StandIn) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(f"127.0.0.1:{upstream.triton.grpc_port}") as one:
         yield one
+
+
+def answers(gateway: Gateway, tenant: str) -> bool:
+    """Whether an ordinary question gets its answer."""
+    with grpc.insecure_channel(gateway.url.removeprefix("http://")) as channel:
+        call = Call(channel, gateway.headers(tenant))
+        call.ask(infer(MODEL, "What does a fox do all day?", parameters={"max_tokens": 3}))
+        return not call.rest()[0].error_message
 
 
 def records(gateway: Gateway, request_id: str, count: int) -> list[dict[str, object]]:
@@ -181,6 +192,14 @@ STREAMED = {
 }
 
 
+# Of the first the client cannot tell the end. The others are of no decoupled model: Triton 2.51 aborts
+# where it answers both kinds on one stream.
+APART = {
+    *("a late end", "an answer once"),
+    *("a model that is not there", "one without an id that is not there"),
+}
+
+
 @pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip, grpc.Compression.Deflate])
 def test_what_is_clean_comes_byte_for_byte(compression, gateway, channel, direct):
     seen, expected = [], []
@@ -197,8 +216,7 @@ def test_one_after_the_other_on_one_stream_they_come_the_same(gateway, channel, 
     for through in (channel, direct):
         call = Call(through, gateway.headers("plain"))
         came = []
-        # Of these the client cannot tell the end.
-        for request in (one for name, one in STREAMED.items() if name != "a late end"):
+        for request in (one for name, one in STREAMED.items() if name not in APART):
             call.ask(request)
             came += call.until_last()
         answers.append((came, call.rest(), ended(call.answers)))
@@ -479,14 +497,13 @@ def test_a_model_server_that_is_gone_is_unavailable(tmp_path_factory, upstream, 
         alone = maker(policy=POLICY, tenants=("acme", "strict", "plain", "poor"))
         with grpc.insecure_channel(alone.url.removeprefix("http://")) as channel:
             call = Call(channel, alone.headers())
-            call.ask(infer(MODEL, "hello", flags=("stream",)), infer(MODEL, "hello", flags=("stream",)))
+            call.ask(infer(MODEL, "hello", flags=("stream",)))
             with pytest.raises(grpc.RpcError):
                 call.next()
             assert call.answers.code() is grpc.StatusCode.UNAVAILABLE
             assert "could not carry the request" in call.answers.details()
-        seen = records(alone, request_id_of(call.answers), 2)
-        assert [one["reason"] for one in seen] == ["upstream_error"] * 2
-        assert [one["tokens_settled"] for one in seen] == [0, 0]
+        (seen,) = records(alone, request_id_of(call.answers), 1)
+        assert (seen["reason"], seen["tokens_settled"]) == ("upstream_error", 0)
         assert all_settled(books_of)
     finally:
         maker.close()
