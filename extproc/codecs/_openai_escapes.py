@@ -28,8 +28,9 @@ _OPEN_CHARS_MAX: Final = 11
 _SHORT: Final = {"/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 # What keeps its escape, however it is spelled.
 _KEPT: Final = {'"': '\\"', "\\": "\\\\"}
-# What stands for a value that was taken out: an entity type in brackets, perhaps with a digest, or a mask.
-_TAKEN_OUT: Final = r"\[[A-Z][A-Z0-9_]*(?::[0-9a-f]+)?\]|\*{6,}[0-9]*"
+# What stands for a value that was taken out: an entity type in brackets, perhaps with a digest or the
+# letters of a pseudonym, or a mask.
+_TAKEN_OUT: Final = r"\[[A-Z][A-Z0-9_]*(?::[0-9a-f]+|_[a-z]+)?\]|\*{6,}[0-9]*"
 _BEFORE_VALUES: Final = frozenset(":,[")
 _VALUE: Final = rf"(?P<before>(?:[:,\[]|\A)[ \t\n\r]*)(?P<value>{_TAKEN_OUT})(?=[ \t\n\r]*(?:[,}}\]]|\Z))"
 _MARK: Final = re.compile(rf'{_VALUE}|\\(?:.|\Z)|"|[\x00-\x1f]', re.DOTALL)

@@ -19,25 +19,27 @@ from extproc.domain.judging import BLOCKED_STATUS, JudgeWatch
 from extproc.domain.ports import ManyExchanges
 from extproc.domain.segment import Channel
 from extproc.domain.verdict import Action, Lane, Mode, Reason, Refusal
+from extproc.redaction.pseudonyms import Restorer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from extproc.core.exchange import Exchange
     from extproc.core.channels import Judge
+    from extproc.core.exchange import Exchange
     from extproc.domain.limits import Limits
     from extproc.domain.ports import CodecSession, ResponseFrame, RuleWatch, ScannerFactory
     from extproc.domain.verdict import Finding
+    from extproc.redaction.pseudonyms import Pseudonyms
 
 # A token of white space can have 128 bytes; of text it has 3 to 4. The slack is for tool calls' envelopes,
 # and for servers that count an end token.
 _BYTES_PER_TOKEN_MAX = 64
 _BYTES_SLACK = 65_536
 _TOKENS_SLACK = 16
-
-
 # Where a tool call stands in records.
 _CALL: Final = Channel(0, "tool_call")
+
+
 @dataclass(slots=True)
 class AnswerStep:
     """What one chunk gave: bytes to send, exchanges that ended, and a refusal that ends the answer."""
@@ -65,9 +67,11 @@ class AnswerLane:
         factory: ScannerFactory,
         limits: Limits,
         request_id: str,
+        pseudonyms: Pseudonyms,
     ) -> None:
         self._session = session
         self._request_id = request_id
+        self._pseudonyms = pseudonyms
         # Where one exchange can be refused while its neighbours go on.
         self._many = session if isinstance(session, ManyExchanges) else None
         self._refused: set[int] = set()
@@ -134,9 +138,7 @@ class AnswerLane:
         except _Blocked as blocked:
             if self._many is None:
                 raise
-            for scan in exchange.channels.values():
-                scan.drop()
-            exchange.channels.clear()
+            exchange.drop_channels()
             self._refused.add(frame.key)
             parts[written:] = [self._many.end_one(frame.key, signed(blocked.refusal, self._request_id))]
 
@@ -157,10 +159,10 @@ class AnswerLane:
         if frame.error:
             self._upstream_failed(exchange)
         self._check_length(exchange)
-        if len(frame.deltas) == 1 and not (frame.ended or frame.final or frame.error):
-            # Nearly every frame: one text, and nothing ends.
         if frame.calls:
             self._judge_calls(exchange, frame)
+        if len(frame.deltas) == 1 and not (frame.ended or frame.final or frame.error):
+            # Nearly every frame: one text, and nothing ends.
             ((channel, text),) = frame.deltas
             released = self._feed_channel(exchange, channel, text, eof=False)
             parts.append(self._session.write_response(frame, (released,)))
@@ -193,7 +195,10 @@ class AnswerLane:
         for _, watch, finding in output.findings:
             self._found(exchange, channel, ((watch, finding),))
         self._check_held(exchange, output.held_chars_max)
-        parts.append(self._session.write_response(frame, output.released))
+        released = output.released
+        if self._pseudonyms:
+            released = tuple([self._turn_back(exchange, channel, one, eof=False) for one in released])
+        parts.append(self._session.write_response(frame, released))
 
     def _one_by_one(self, exchange: Exchange, frame: ResponseFrame, parts: list[bytes]) -> None:
         """The frames of a run, of which one may end the answer: those before it go out."""
@@ -245,7 +250,22 @@ class AnswerLane:
         self._check_held(exchange, scan.held_chars)
         if capture is not None:
             capture.released(channel, output.released)
+        if self._pseudonyms:
+            return self._turn_back(exchange, channel, output.released, eof=eof)
         return output.released
+
+    def _turn_back(self, exchange: Exchange, channel: Channel, text: str, *, eof: bool) -> str:
+        """Put the caller's own values back where the answer has their tokens; behind all that judges it."""
+        restorer = exchange.restorers.get(channel) or Restorer(self._pseudonyms)
+        turned_back = restorer.feed(text, eof=eof)
+        for known in turned_back.found:
+            exchange.count_turned_back(known, channel.field)
+        if eof:
+            exchange.restorers.pop(channel, None)
+        else:
+            exchange.restorers[channel] = restorer
+            exchange.held_chars_max = max(exchange.held_chars_max, restorer.held_chars)
+        return turned_back.text
 
     def _check_held(self, exchange: Exchange, held_chars: int) -> None:
         exchange.held_chars_max = max(exchange.held_chars_max, held_chars)
@@ -280,6 +300,7 @@ class AnswerLane:
         self, exchange: Exchange, channel: Channel, findings: tuple[tuple[Watch | Judge, Finding], ...]
     ) -> None:
         for watch, finding in findings:
+            rules = watch.rules
             exchange.count(Lane.RESPONSE, watch.guard, watch.mode, finding, channel.field)
             if watch.mode is not Mode.ENFORCE:
                 continue
@@ -294,10 +315,7 @@ class AnswerLane:
     def _upstream_failed(self, exchange: Exchange) -> None:
         """The upstream broke off in band: an undecided tail is dropped, never flushed."""
         exchange.upstream_error = True
-        for scan in exchange.channels.values():
-            scan.drop()
-        exchange.channels.clear()
-            rules = watch.rules
+        exchange.drop_channels()
 
     def _end_channel(self, exchange: Exchange, channel: Channel, parts: list[bytes], *, held: bool) -> None:
         """Forget a channel; what it still holds goes out in a tail. Later text of it begins anew."""
@@ -307,10 +325,13 @@ class AnswerLane:
         output = scan.feed("", eof=True)
         if output.findings:
             self._found(exchange, channel, output.findings)
-        if output.released:
-            if exchange.capture is not None:
-                exchange.capture.released(channel, output.released)
-            parts.append(self._session.write_tail(exchange.key, channel, output.released))
+        released = output.released
+        if exchange.capture is not None:
+            exchange.capture.released(channel, released)
+        if self._pseudonyms:
+            released = self._turn_back(exchange, channel, released, eof=True)
+        if released:
+            parts.append(self._session.write_tail(exchange.key, channel, released))
 
     def _finish(self, exchange: Exchange, parts: list[bytes], step: AnswerStep) -> None:
         if not exchange.forwarded or exchange.key in self._ended:
@@ -323,5 +344,10 @@ class AnswerLane:
     def drop(self) -> None:
         """The answer is cut: forget all that is held."""
         for exchange in self._exchanges.values():
-            for scan in exchange.channels.values():
-                scan.drop()
+            exchange.drop_channels()
+
+
+def _refusal_of(rules: RuleWatch | JudgeWatch) -> Refusal:
+    if isinstance(rules, JudgeWatch):
+        return Refusal(reason=rules.reason, status=rules.status, message=rules.message)
+    return Refusal(reason=rules.reason, status=BLOCKED_STATUS, message=ANSWER_BLOCKED_MESSAGE)

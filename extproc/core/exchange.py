@@ -7,14 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from extproc.domain.verdict import Action, EntityCount, Lane, Mode, Reason
+from extproc.redaction.operators import PSEUDONYM
 
 if TYPE_CHECKING:
     from extproc.core.bodies import Capture
     from extproc.core.channels import ChannelScan
     from extproc.domain.identity import Reservation
     from extproc.domain.ports import BoundGuard, ExchangeView, RequestMessage, Verdict
+    from extproc.domain.pseudonym import Pseudonym
     from extproc.domain.segment import Channel, SegmentEdit
     from extproc.domain.verdict import Finding, GuardRecord, LocatedFinding, Refusal
+    from extproc.redaction.pseudonyms import Known, Restorer
 
 
 class Exchange:
@@ -46,10 +49,12 @@ class Exchange:
         "key",
         "output_bytes",
         "output_tokens",
+        "pseudonyms",
         "reason",
         "refusal",
         "refused_wire",
         "reservation",
+        "restorers",
         "upstream_error",
         "usage_reported",
         "verdicts",
@@ -63,6 +68,8 @@ class Exchange:
         self.at_us = at_us
         self.verdicts: list[GuardRecord] = []
         self.edits: list[SegmentEdit] = []
+        # With the guard that made each; the stream's once the request has gone on.
+        self.pseudonyms: list[tuple[str, Pseudonym]] = []
         self.allowed_models: frozenset[str] | None = None
         self.entities: Counter[tuple[Lane, str, Mode, str, str, str]] = Counter()
         self.action = Action.ALLOW
@@ -79,6 +86,7 @@ class Exchange:
         self.closed = False
         self.upstream_error = False
         self.channels: dict[Channel, ChannelScan] = {}
+        self.restorers: dict[Channel, Restorer] = {}
         self.capture: Capture | None = None
         self.answer_frames = 0
         self.answer_chars = 0
@@ -135,6 +143,7 @@ class Exchange:
     def take(self, verdict: Verdict, name: str) -> None:
         """Take over what an enforced verdict changes, except its action."""
         self.edits.extend(verdict.edits)
+        self.pseudonyms.extend((name, one) for one in verdict.pseudonyms)
         # Not in shadow, where the reservation is kept too but must not cut an answer.
         self.held_to_length |= verdict.reservation is not None
         if verdict.principal is not None:
@@ -182,6 +191,18 @@ class Exchange:
     def count(self, lane: Lane, guard: str, mode: Mode, finding: Finding, place: str) -> None:
         """Count one finding."""
         self.entities[lane, guard, mode, finding.entity_type, finding.detector, place] += 1
+
+    def count_turned_back(self, known: Known, place: str) -> None:
+        """Count a token of the request that the answer turned back."""
+        entity_type = known.pseudonym.entity_type
+        self.entities[Lane.RESPONSE, known.guard, Mode.ENFORCE, entity_type, PSEUDONYM, place] += 1
+
+    def drop_channels(self) -> None:
+        """Forget what the answer's channels hold; an undecided tail never goes out."""
+        for scan in self.channels.values():
+            scan.drop()
+        self.channels.clear()
+        self.restorers.clear()
 
     def entity_counts(self) -> tuple[EntityCount, ...]:
         """The counts, in a stable order."""

@@ -30,6 +30,7 @@ from extproc.domain.ports import ExchangeView, ManyExchanges, RequestEdits
 from extproc.domain.prices import ANY_MODEL, price_of
 from extproc.domain.segment import Backend, Operation
 from extproc.domain.verdict import Lane, Reason
+from extproc.redaction.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +78,7 @@ class RequestLane:
         # Of a stream of many exchanges those that are over are forgotten; one stands for all of them.
         self.retired: list[Exchange] = []
         self.refusal: Refusal | None = None
+        self.pseudonyms = Pseudonyms(limits.pseudonyms_max)
         self.released = False
         self._has_body = False
         self._ended = False
@@ -302,12 +304,14 @@ class RequestLane:
             ask_usage=exchange.reservation is not None or price_of(self._policy.prices, model) is not None,
             allowed_models=exchange.allowed_models,
             backend=backends.get(model, backends.get(ANY_MODEL, Backend.VLLM)),
-            answer_watched=may_touch(exchange.guards, exchange.view),
+            answer_watched=bool(exchange.pseudonyms) or may_touch(exchange.guards, exchange.view),
         )
         written = session.write_request(exchange.key, edits)
         # Only now: a codec may yet refuse what the edits would make of the request.
         exchange.forwarded = True
         exchange.forwarded_at_us = self._books.now_us
+        self.pseudonyms.learn(exchange.pseudonyms)
+        exchange.pseudonyms.clear()
         self._books.forwarded(exchange)
         return written
 

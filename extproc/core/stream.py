@@ -232,6 +232,7 @@ class Stream:
             factory=self._policy.scanner,
             limits=self._limits,
             request_id=self._books.request_id,
+            pseudonyms=self._request.pseudonyms,
         )
         if event.head.status >= _ERROR_STATUS_MIN:
             for exchange in self._request.exchanges.values():
@@ -385,6 +386,7 @@ class Stream:
         self._terminal = True
         if self._answer is not None:
             self._answer.drop()
+        self._request.pseudonyms.clear()
         for exchange in self._open_exchanges():
             self._close(exchange, status=status)
 

@@ -101,6 +101,16 @@ class Limits:
     lease_ms: int = 120_000
     # Code points that one channel may hold back; reached only by validated rules of bounded length.
     held_chars_max: int = 65_536
+    # Values of one stream that stand as tokens before the model, the newest where there are more: a
+    # pasted list of a thousand customers with mail and phone has 2,000. Each costs some hundred bytes.
+    pseudonyms_max: int = 4_096
+    # One of those values: what a name, a number or an address has. An answer that repeats a token grows
+    # by up to ten times.
+    pseudonym_chars_max: int = 256
+    # Schemas within one JSON schema of a request or a policy; the largest tools have some hundred.
+    schema_nodes_max: int = 5_000
+    # Steps in which one value is judged by one schema: about 0.1 s. Honest ones take some thousand.
+    schema_steps_max: int = 100_000
     # A run of letters that judges of an answer take for one word; what is longer counts as several.
     word_chars_max: int = 128
     # One rule may hold back this much before it accepts or dies (a connection string's user and password

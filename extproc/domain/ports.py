@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from extproc.domain.identity import Principal, Reservation, TokenLimit
     from extproc.domain.judging import AnswerFormat, JudgeWatch, ToolCall, ToolSpec
     from extproc.domain.prices import Price
+    from extproc.domain.pseudonym import Pseudonym
     from extproc.domain.segment import (
         Channel,
         Delta,
@@ -144,9 +145,9 @@ class RequestMessage:
     inspectable_bytes: int
     unscanned: frozenset[Unscanned] = frozenset()
     refused: Refusal | None = None
-
     tools: tuple[ToolSpec, ...] = ()
     answer_format: AnswerFormat | None = None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeView:
@@ -161,6 +162,11 @@ class ExchangeView:
     principal: Principal | None = None
     request: RequestMessage | None = None
 
+    @property
+    def stream_id(self) -> str:
+        """What the exchanges of one stream share, and no two streams do. No caller can guess it."""
+        return self.exchange_id.partition(":")[0]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
@@ -170,6 +176,7 @@ class Verdict:
     is the identity guard's result, ``cap_output_tokens`` the schema's or the budget's, ``reservation``
     the budget's (set only where it was granted), ``edits`` and ``findings`` the inspecting ones'.
     ``allowed_models`` are the only ones that a list of models may name; None says nothing about them.
+    ``pseudonyms`` are the tokens among the edits that the answer shall turn back.
     """
 
     action: Action
@@ -183,6 +190,7 @@ class Verdict:
     windows: int | None = None
     findings: tuple[LocatedFinding, ...] = ()
     edits: tuple[SegmentEdit, ...] = ()
+    pseudonyms: tuple[Pseudonym, ...] = ()
     cap_output_tokens: int | None = None
     allowed_models: frozenset[str] | None = None
     principal: Principal | None = None
@@ -331,6 +339,7 @@ class GuardSpec:
 
     ``settings`` is a frozen dataclass that the policy file's section is validated into; ``build``
     binds an instance of it to a guard. ``error_reason`` is the block's reason when an effect failed.
+    ``mode`` is the one where a policy says none: OFF only for what no policy can want unasked.
     """
 
     name: str
@@ -339,7 +348,7 @@ class GuardSpec:
     error_reason: Reason
     settings: type[object]
     build: Callable[[object, GuardEnv], Guard]
-    ``mode`` is the one where a policy says none: OFF only for what no policy can want unasked.
+    mode: Mode = Mode.ENFORCE
 
 
 # --- codecs ----------------------------------------------------------------------------------
@@ -348,7 +357,6 @@ class GuardSpec:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestEdits:
     """What to change in one request. Spliced into the original bytes; all else stays untouched.
-    mode: Mode = Mode.ENFORCE
 
     ``cap_output_tokens`` is written wherever the backend honours a limit, and injected where none
     stands. With ``ask_usage`` the codec asks the upstream for token counts and hides them again from
@@ -387,6 +395,7 @@ class ResponseFrame:
     final: bool = False
     error: bool = False
     is_run: bool = False
+    calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -395,7 +404,6 @@ class WireRefusal:
 
     status: int
     headers: tuple[tuple[str, str], ...]
-    calls: tuple[ToolCall, ...] = ()
     body: bytes
     grpc_status: int | None = None
 

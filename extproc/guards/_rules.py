@@ -1,17 +1,22 @@
 """What the guards that find by rules share: one pack over the request's segments and the answer."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 from typing import Final, assert_never
 
 from extproc.domain.ports import ALLOWED, Answer, Effect, ExchangeView, RuleFinder, RuleWatch, Verdict
+from extproc.domain.pseudonym import Pseudonym
 from extproc.domain.segment import Segment, SegmentEdit
 from extproc.domain.verdict import Action, Finding, Lane, LocatedFinding, Reason
+from extproc.redaction.operators import PSEUDONYM
+from extproc.redaction.pseudonyms import token_of
 
 REFUSED_STATUS = 403
 # Places named in one message: enough to find them, and short.
 _PLACES_NAMED_MAX: Final = 3
+# Whatever else is hashed with the same key.
+_KEY_LABEL: Final = "operator:pseudonym:"
 
 
 class OnFinding(StrEnum):
@@ -26,7 +31,8 @@ class OnFinding(StrEnum):
 class RuleGuard:
     """Applies one pack of rules.
 
-    ``found`` is the reason of a block, ``what`` its noun in the message to the client.
+    ``found`` is the reason of a block, ``what`` its noun in the message to the client. ``key_hash`` is
+    keyed itself and makes the key of a stream's pseudonyms.
     """
 
     pack: str
@@ -37,6 +43,7 @@ class RuleGuard:
     entity_types: frozenset[str]
     operators: Mapping[str, str]
     find: RuleFinder
+    key_hash: Callable[[str], str]
 
     def needs(self, exchange: ExchangeView) -> tuple[Effect, ...]:
         """Nothing: rules are synchronous."""
@@ -51,18 +58,38 @@ class RuleGuard:
         watch = self._watch(self.request)
         findings: list[LocatedFinding] = []
         edits: list[SegmentEdit] = []
+        pseudonyms: dict[str, Pseudonym] = {}
+        key = self._pseudonym_key(exchange)
         for segment in exchange.request.segments:
             for finding, replacement in self._found_in(segment, watch):
                 findings.append(LocatedFinding(lane=Lane.REQUEST, place=segment.place, finding=finding))
+                pseudonym = self._pseudonym(key, segment, finding)
+                if pseudonym is not None:
+                    pseudonyms[pseudonym.token] = pseudonym
                 edits.append(
                     SegmentEdit(
                         segment_index=segment.index,
                         start=finding.start,
                         end=finding.end,
-                        replacement=replacement,
+                        replacement=replacement if pseudonym is None else pseudonym.token,
                     )
                 )
-        return self._verdict(tuple(findings), tuple(edits))
+        return self._verdict(tuple(findings), tuple(edits), tuple(pseudonyms.values()))
+
+    def _pseudonym_key(self, exchange: ExchangeView) -> bytes:
+        """The key of the stream's tokens, which says nothing about another stream's; empty for none."""
+        if self.request is not OnFinding.REDACT or PSEUDONYM not in self.operators.values():
+            return b""
+        return bytes.fromhex(self.key_hash(_KEY_LABEL + exchange.stream_id))
+
+    def _pseudonym(self, key: bytes, segment: Segment, finding: Finding) -> Pseudonym | None:
+        """What stands for a finding before the model and is turned back; None where nothing is."""
+        entity_type = finding.entity_type
+        if not key or self.operators.get(entity_type) != PSEUDONYM:
+            return None
+        value = segment.text[finding.start : finding.end]
+        token = token_of(key, entity_type, value)
+        return None if token is None else Pseudonym(token=token, value=value, entity_type=entity_type)
 
     def scanner(self, exchange: ExchangeView) -> RuleWatch | None:
         """The same rules for the answer."""
@@ -80,12 +107,23 @@ class RuleGuard:
         ]
         return dict.fromkeys([*found, *apart])
 
-    def _verdict(self, findings: tuple[LocatedFinding, ...], edits: tuple[SegmentEdit, ...]) -> Verdict:
+    def _verdict(
+        self,
+        findings: tuple[LocatedFinding, ...],
+        edits: tuple[SegmentEdit, ...],
+        pseudonyms: tuple[Pseudonym, ...],
+    ) -> Verdict:
         if not findings:
             return ALLOWED
         match self.request:
             case OnFinding.REDACT:
-                return Verdict(action=Action.REDACT, reason=Reason.REDACTED, findings=findings, edits=edits)
+                return Verdict(
+                    action=Action.REDACT,
+                    reason=Reason.REDACTED,
+                    findings=findings,
+                    edits=edits,
+                    pseudonyms=pseudonyms,
+                )
             case OnFinding.BLOCK:
                 return Verdict(
                     action=Action.BLOCK,

@@ -38,6 +38,7 @@ def _build(settings: Settings, env: GuardEnv) -> RuleGuard:
         entity_types=frozenset(settings.entity_types),
         operators=settings.operators,
         find=env.find,
+        key_hash=env.key_hash,
     )
 
 

@@ -24,8 +24,8 @@ _Node: TypeAlias = dict[str, object]
 
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _TITLE: Final = "Headgate policy"
-# As Redactor reads it: redact, hash, mask:N or replace:TEXT.
-_OPERATOR: Final = r"^(redact|hash|mask:[0-9]{1,2}|replace:.{0,64})$"
+# As Redactor reads it: redact, hash, pseudonym, mask:N or replace:TEXT.
+_OPERATOR: Final = r"^(redact|hash|pseudonym|mask:[0-9]{1,2}|replace:.{0,64})$"
 
 
 def schema_text(specs: Mapping[str, GuardSpec], rules: RuleVocabulary) -> str:

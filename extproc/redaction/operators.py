@@ -39,9 +39,16 @@ class Hash:
     hex_chars: int = 16
 
 
-Operator = Redact | Replace | Mask | Hash
+@dataclass(frozen=True, slots=True)
+class Pseudonymise:
+    """A token of the stream in the request, put there by whoever knows the stream; else as ``Redact``."""
+
+
+Operator = Redact | Replace | Mask | Hash | Pseudonymise
 
 REDACT: Final = Redact()
+PSEUDONYM: Final = "pseudonym"
+"""The name of ``Pseudonymise`` in a policy."""
 
 
 def needs_value(operator: Operator) -> bool:
@@ -52,7 +59,7 @@ def needs_value(operator: Operator) -> bool:
 def replacement(operator: Operator, entity_type: str, value: str) -> str:
     """What stands in the value's place; ``value`` may be empty where it is not needed."""
     match operator:
-        case Redact():
+        case Redact() | Pseudonymise():
             return f"[{entity_type}]"
         case Replace(text=text):
             return text

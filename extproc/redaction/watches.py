@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from extproc.domain.errors import PolicyError
 from extproc.domain.verdict import Finding
 from extproc.redaction.engine import Plan, RuleScanner, Scan
-from extproc.redaction.operators import REDACT, Hash, Mask, Operator, Replace
+from extproc.redaction.operators import PSEUDONYM, REDACT, Hash, Mask, Operator, Pseudonymise, Replace
 from extproc.redaction.rules import RuleError
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ class Redactor:
     def _operator(self, text: str) -> Operator:
         if text == "redact":
             return REDACT
+        if text == PSEUDONYM:
+            return Pseudonymise()
         if text == "hash":
             return Hash(key=self._hash_key)
         masked = _MASK.fullmatch(text)
@@ -91,7 +93,7 @@ class Redactor:
         replaced = _REPLACE.fullmatch(text)
         if replaced is not None:
             return Replace(text=replaced[1])
-        raise PolicyError("an operator is one of redact, hash, mask:N, replace:TEXT")
+        raise PolicyError("an operator is one of redact, hash, pseudonym, mask:N, replace:TEXT")
 
 
 class PackScanner:

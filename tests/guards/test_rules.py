@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 from exchanges import exchange, guard_env, read_only, segment
 from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.domain.ports import ALLOWED, RuleWatch
+from extproc.domain.pseudonym import Pseudonym
 from extproc.domain.segment import SegmentEdit
 from extproc.domain.verdict import Action, Lane, Reason
 from extproc.guards import pii, secrets
@@ -88,6 +91,35 @@ def test_what_to_find_and_what_to_write_goes_to_the_rules(module, reason):
     )
     assert seen == [("one", watch), ("two", watch)]
     assert guard.scanner(exchange("hi")) == watch
+
+
+def pseudonymised(*texts, exchange_id="e:0"):
+    guard = build(pii, operators={"DIGITS": "pseudonym"})
+    return guard.judge(replace(exchange(*texts), exchange_id=exchange_id), ())
+
+
+def test_a_pseudonym_is_the_streams_and_the_values():
+    verdict = pseudonymised("call 555 now", "12 555")
+    first, second, third = (edit.replacement for edit in verdict.edits)
+    assert (first == third, first == second) == (True, False)
+    assert verdict.pseudonyms == (
+        Pseudonym(token=first, value="555", entity_type="DIGITS"),
+        Pseudonym(token=second, value="12", entity_type="DIGITS"),
+    )
+    assert pseudonymised("555", exchange_id="e:1").edits[0].replacement == first
+    assert pseudonymised("555", exchange_id="f:0").edits[0].replacement != first
+
+
+def test_what_has_no_token_and_other_operators_are_redacted():
+    assert [edit.replacement for edit in pseudonymised("1" * 257).edits] == ["[DIGITS]"]
+    assert pseudonymised("1" * 257).pseudonyms == ()
+    other = build(pii, operators={"LETTERS": "pseudonym"}).judge(exchange("1"), ())
+    assert [edit.replacement for edit in other.edits] == ["[DIGITS]"]
+
+
+def test_a_request_that_is_blocked_has_no_pseudonyms():
+    guard = build(pii, request=OnFinding.BLOCK, operators={"DIGITS": "pseudonym"})
+    assert guard.judge(exchange("555"), ()).pseudonyms == ()
 
 
 def test_a_message_names_three_places_at_most():
