@@ -137,7 +137,9 @@ def _request_head(message: HttpHeaders) -> RequestHead:
     pseudo, headers = _fields(message.headers)
     method = _only(pseudo, ":method")
     target = _only(pseudo, ":path")
-    if not method or not target:
+    # CONNECT names no path, and no codec has one without: it is refused like any path that is not exposed.
+    is_pathless = method == "CONNECT" and ":path" not in pseudo
+    if not method or not (target or is_pathless):
         raise PeerError(Reason.HEADER_INVALID, "the request needs exactly one :method and one :path")
     if not target.isascii() or not _PATH_FORBIDDEN.isdisjoint(target):
         raise PeerError(Reason.HEADER_INVALID, "the request's :path has a character that it must not have")

@@ -474,6 +474,16 @@ def test_h6_what_is_not_spoken(name: str, wire: Wire, rig: Rig, asked: Question,
     check_refused(only(heard[:1]), asked, stand_in)
 
 
+@pytest.mark.parametrize("tenant", ["acme", None])
+def test_h6_a_tunnel_is_refused_with_a_record(tenant: str | None, rig: Rig):
+    key = rig.gateway.headers(tenant).items() if tenant else ()
+    sent = request_bytes("CONNECT", "elsewhere:443", [("host", "elsewhere:443"), *key])
+    heard = only(conversation(rig.port, sent))
+    assert heard.status == (403 if tenant else 401)
+    record = rig.gateway.verdict(heard.field("x-request-id") or "")
+    assert record["reason"] == ("path_not_allowed" if tenant else "api_key_missing")
+
+
 @every_http_wire
 @pytest.mark.parametrize("name", SPOKEN)
 def test_h6_what_changes_nothing(name: str, wire: Wire, rig: Rig, asked: Question, stand_in: StandIn):

@@ -69,6 +69,11 @@ def test_the_query_stands_apart(target, path, query):
     assert (head.path, head.query) == (path, query)
 
 
+def test_a_tunnel_names_no_path():
+    head = head_of((":method", b"CONNECT"), (":authority", b"elsewhere:443"))
+    assert (head.method, head.path, head.query) == ("CONNECT", "", None)
+
+
 def test_a_repeated_header_keeps_all_its_values_in_order():
     head = head_of(*REQUEST_HEAD, ("Accept", b"a"), ("accept", b"b"))
     assert (head.headers["accept"], head.header("accept")) == (("a", "b"), None)
@@ -101,6 +106,8 @@ def test_value_is_read_where_raw_value_is_empty():
         ((":path", b"/"),),
         ((":method", b""), (":path", b"/")),
         ((":method", b"GET"), (":path", b"")),
+        ((":method", b"CONNECT"), (":path", b"")),
+        ((":method", b"CONNECT"), (":path", b"/a"), (":path", b"/b")),
         ((":method", b"GET"), (":method", b"POST"), (":path", b"/")),
         ((":method", b"GET"), (":path", b"/a"), (":path", b"/b")),
         ((":method", b"GET"), (":path", b"/a#b")),
