@@ -15,8 +15,10 @@ from collections.abc import Iterator
 
 import pytest
 from openai_samples import PATHS, REQUESTS, WAV
+from responses_samples import PATH, REQUEST
 
 from extproc.codecs._openai_segments import _SCHEMA_WORDS
+from extproc.codecs.openai_responses import CODEC as RESPONSES
 from extproc.domain.errors import PeerError
 from extproc.domain.head import RequestHead
 from extproc.domain.ports import Codec, RequestEdits, RequestMessage
@@ -31,6 +33,7 @@ STRUCTURE = [
 ]
 MEMBERS = [
     *(b'"max_tokens":900', b'"max_completion_tokens":900', b'"model":"m"', b'"messages":[]'),
+    *(b'"max_output_tokens":900', b'"type":"message"'),
     *(b'"prompt":"a new text"', b'"input":"a new text"', b'"content":"a new text"', b'"role":"user"'),
     *(b'"text":"a new text"', b'"stop":["a new text"]', b'"n":3', b'"x":{"y":["a new text"]}'),
 ]
@@ -42,8 +45,16 @@ CLOSED = frozenset(
     {
         *("system", "developer", "user", "assistant", "tool", "function", "text", "refusal", "content"),
         *("image_url", "input_audio", "file", "low", "wav", "auto", "default", "json_schema", "float"),
+        *("message", "completed", "final_answer", "reasoning", "reasoning_text", "summary_text"),
+        *("input_text", "output_text", "input_image", "input_file", "high", "custom", "24h"),
+        *("function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"),
+        "allowed_tools",
     }
 )
+
+
+def limits_of(codec: Codec) -> tuple[str, ...]:
+    return ("max_output_tokens",) if codec is RESPONSES else LIMITS
 
 
 def inserted(body: bytes, at: int, chance: random.Random) -> bytes:
@@ -121,12 +132,12 @@ def unlike(codec: Codec, body: bytes, keys: frozenset[str]) -> str | None:
     Raises:
         PeerError: it was refused.
     """
-    session = codec.open(RequestHead(method="POST", path=PATHS[codec.name]))
+    session = codec.open(RequestHead(method="POST", path=PATHS.get(codec.name, PATH)))
     (message,) = session.read_request(body, eof=True)
     written = session.write_request(0, RequestEdits(cap_output_tokens=CAP, ask_usage=False))
     document = json.loads(written)
     if message.operation is not Operation.EMBEDDINGS:
-        limits = [document[name] for name in LIMITS if document.get(name) is not None]
+        limits = [document[name] for name in limits_of(codec) if document.get(name) is not None]
         if not limits or max(limits) > CAP:
             return "a limit above the cap"
     seen = judged(message) | _SCHEMA_WORDS
@@ -138,10 +149,10 @@ def unlike(codec: Codec, body: bytes, keys: frozenset[str]) -> str | None:
     return f"nobody judged {unseen}" if unseen else None
 
 
-@pytest.mark.parametrize(("codec", "request_"), REQUESTS)
+@pytest.mark.parametrize(("codec", "request_"), [*REQUESTS, (RESPONSES, REQUEST)])
 def test_what_goes_on_is_what_was_judged(codec: Codec, request_: dict):
     sound = json.dumps(request_)
-    keys = frozenset([*KEY.findall(sound), *LIMITS])
+    keys = frozenset([*KEY.findall(sound), *limits_of(codec)])
     assert unlike(codec, sound.encode(), keys) is None
     chance = random.Random(f"{codec.name} {len(sound)}")
     outcomes: Counter[str | None] = Counter()
