@@ -10,25 +10,30 @@ import gc
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench_policy import OUTPUT_ONLY, TENANT
 from bench_texts import question, script
 
 from extproc import codecs, policies
-from extproc.core.commands import ReplyBody
+from extproc.core.commands import Abort, Refuse, ReplyBody
 from extproc.core.stream import Stream
 from extproc.demo.credentials import Credentials, issue
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import PolicySnapshot
+from extproc.domain.verdict import Lane
 from extproc.edge.translate import event_of, reply_bytes
 from extproc.pb.extproc_wire_pb2 import ProcessingRequest, ProtocolConfiguration
 
 _PIECE_BYTES = 16_384
 
 
-class Bench:
+STREAM_ID = "00000000-0000-4000-8000-000000000000"
+_EVENTS_TYPE = "text/event-stream; charset=utf-8"
+
+
+class WorkBench:
     """A policy, and streams under it."""
 
     def __init__(self) -> None:
@@ -42,50 +47,82 @@ class Bench:
 
     def answer(self, wire: str, pieces: Sequence[bytes]) -> tuple[int, bytes]:
         """CPU nanoseconds for an answer that comes in these pieces, and what the client gets."""
-        stream = Stream(
-            stream_id="00000000-0000-4000-8000-000000000000",
+        stream = self.stream()
+        self.ask(stream, *question(wire, "prose", "paced", 1))
+        stream.handle(event_of(_head("response", {":status": "200", "content-type": _EVENTS_TYPE}), 0))
+        messages = [_body("response_body", piece, end=False) for piece in pieces]
+        messages.append(_body("response_body", b"", end=True))
+        before = time.process_time_ns()
+        client = _handled(stream, messages)
+        return time.process_time_ns() - before, client
+
+    def stream(self) -> Stream:
+        """A stream that has begun."""
+        return Stream(
+            stream_id=STREAM_ID,
             at_us=0,
             at_unix_ms=0,
             policy=self._policy,
             codecs=self._codecs,
             limits=LIMITS,
         )
-        path, body = question(wire, "prose", "paced", 1)
-        for message in (self._request_head(path), _body("request_body", body, end=True), _answer_head()):
-            stream.handle(event_of(message, 0))
-        messages = [_body("response_body", piece, end=False) for piece in pieces]
-        messages.append(_body("response_body", b"", end=True))
-        replies = []
-        before = time.process_time_ns()
-        for message in messages:
-            for command in stream.handle(event_of(message, 0)):
-                if isinstance(command, ReplyBody):
-                    replies.append(reply_bytes(command))  # noqa: PERF401 - as the runner does it.
-        spent = time.process_time_ns() - before
-        if not stream.done:
-            raise AssertionError("the stream is not done")
-        return spent, b"".join(replies)
 
-    def _request_head(self, path: str) -> ProcessingRequest:
-        message = ProcessingRequest()
-        modes = message.protocol_config
-        modes.request_body_mode = modes.response_body_mode = ProtocolConfiguration.FULL_DUPLEX_STREAMED
+    def ask(
+        self, stream: Stream, path: str, body: bytes, *, content_type: str = "application/json"
+    ) -> None:
+        """Send a request."""
         fields = {
             ":method": "POST",
             ":path": path,
-            "content-type": "application/json",
+            "content-type": content_type,
+            "te": "trailers",
             "authorization": f"Bearer {self._key}",
+            "x-request-id": STREAM_ID,
         }
-        for name, value in fields.items():
-            message.request_headers.headers.headers.add(key=name, raw_value=value.encode())
-        return message
+        head = _head("request", fields)
+        modes = head.protocol_config
+        modes.request_body_mode = modes.response_body_mode = ProtocolConfiguration.FULL_DUPLEX_STREAMED
+        _handled(stream, [head, _body("request_body", body, end=True)])
+
+    def answer_to(
+        self, stream: Stream, pieces: Sequence[bytes], *, content_type: str, trailers: Mapping[str, str]
+    ) -> bytes:
+        """Send an answer; what the client gets of it."""
+        messages = [_head("response", {":status": "200", "content-type": content_type})]
+        messages += [_body("response_body", piece, end=False) for piece in pieces]
+        if trailers:
+            last = ProcessingRequest()
+            for name, value in trailers.items():
+                last.response_trailers.trailers.headers.add(key=name, raw_value=value.encode())
+            messages.append(last)
+        else:
+            messages.append(_body("response_body", b"", end=True))
+        return _handled(stream, messages)
 
 
-def _answer_head() -> ProcessingRequest:
+def _handled(stream: Stream, messages: Sequence[ProcessingRequest]) -> bytes:
+    """What the client gets after these messages; a stream that refuses is no measurement."""
+    replies = []
+    for message in messages:
+        for command in stream.handle(event_of(message, 0)):
+            match command:
+                case Refuse() | Abort():
+                    raise AssertionError(f"the stream was refused: {command}")
+                case ReplyBody(lane=Lane.RESPONSE):
+                    replies.append(reply_bytes(command))
+                case _:
+                    pass
+    last = messages[-1].WhichOneof("request")
+    if last in {"response_body", "response_trailers"} and not stream.done:
+        raise AssertionError("the stream is not done")
+    return b"".join(replies)
+
+
+def _head(lane: str, fields: Mapping[str, str]) -> ProcessingRequest:
     message = ProcessingRequest()
-    fields = {":status": "200", "content-type": "text/event-stream; charset=utf-8"}
+    headers = getattr(message, f"{lane}_headers").headers.headers
     for name, value in fields.items():
-        message.response_headers.headers.headers.add(key=name, raw_value=value.encode())
+        headers.add(key=name, raw_value=value.encode())
     return message
 
 
@@ -99,7 +136,7 @@ def _body(kind: str, piece: bytes, *, end: bool) -> ProcessingRequest:
 
 def measure(seed: int, *, rounds: int = 30) -> dict[str, float]:
     """CPU microseconds per event, medians over answers."""
-    bench = Bench()
+    bench = WorkBench()
     gc.freeze()
     found = {}
     for wire in ("openai", "triton"):
