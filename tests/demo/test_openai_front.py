@@ -105,7 +105,7 @@ def test_refusals_are_those_of_tritons_front_end(serve, name):
     ("body", "kind"),
     [(b"{nope", "json_invalid"), (b'{"model":"vllm_llm"}', "missing"), (b'{"messages":[]}', "missing")],
 )
-@pytest.mark.parametrize("path", sorted(front.ROUTES.keys() - {"/v1/messages"}))
+@pytest.mark.parametrize("path", sorted(front.ROUTES.keys() - {"/v1/messages", "/v1/responses"}))
 def test_what_does_not_validate_is_a_422_with_findings(serve, path, body, kind):
     answer = serve(Says())("POST", path, body)
     assert answer.status == HTTPStatus.UNPROCESSABLE_ENTITY
