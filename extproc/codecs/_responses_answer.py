@@ -171,9 +171,9 @@ class AnswerReader:
         if not kind.endswith(_DELTA) or len(parts.places) != 1 or parts.count is None or parts.edits:
             return
         ((place, _),) = parts.places
-        settled = all(repeat.source.written == repeat.text.value for repeat in parts.repeats)
-        if place.site is not None and settled:
-            self._known = (Template.of(raw, base, place.text, parts.count), place.site)
+        if place.site is not None:
+            template = Template.of(raw, base, place.text, parts.count, parts.repeats)
+            self._known = (template, place.site)
 
     def _carried(self, sites: list[Site]) -> list[ResponseFrame]:
         """Frames of this service's own for escapes that had begun when their text ended."""

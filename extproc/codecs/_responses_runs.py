@@ -12,18 +12,27 @@ from json import loads
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from extproc.wire.json_values import STRING_BODY
-from extproc.wire.splice import encode_string
+from extproc.wire.splice import Splice, encode_string, splice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from extproc.codecs._responses_frame import Count, Numbers, Site
+    from extproc.codecs._responses_frame import Count, Numbers, Repeat, Site
     from extproc.wire.strict_json import Text
 
 # What a string cannot hold without an escape, and the escapes' own mark.
 _SPECIAL: Final = bytes(range(0x20)) + b'"\\'
 _SOUND: Final = re.compile(STRING_BODY)
 _DIGITS: Final = re.compile(rb"0|[1-9][0-9]{0,8}")
+
+
+class Again(NamedTuple):
+    """A text that stands in every event of a template: in which of its three pieces of bytes, and where."""
+
+    piece: int
+    start: int
+    end: int
+    repeat: Repeat
 
 
 class Template(NamedTuple):
@@ -33,18 +42,40 @@ class Template(NamedTuple):
     middle: bytes
     tail: bytes
     number_first: bool
+    again: tuple[Again, ...] = ()
 
     @classmethod
-    def of(cls, raw: bytes, base: int, text: Text, count: Count) -> Template:
+    def of(
+        cls, raw: bytes, base: int, text: Text, count: Count, repeats: Sequence[Repeat] = ()
+    ) -> Template:
         """The template of an event; ``base`` is where its document begins."""
         said = (base + text.start + 1, base + text.end - 1)
         told = (base + count.start, base + count.end)
         first, second = min(said, told), max(said, told)
-        return cls(raw[: first[0]], raw[first[1] : second[0]], raw[second[1] :], told < said)
+        begins = (0, first[1], second[1])
+        again = []
+        for one in repeats:
+            start, end = base + one.text.start, base + one.text.end
+            piece = 0 if end <= first[0] else 1 if end <= second[0] else 2
+            again.append(Again(piece, start - begins[piece], end - begins[piece], one))
+        head, middle, tail = raw[: first[0]], raw[first[1] : second[0]], raw[second[1] :]
+        return cls(head, middle, tail, told < said, tuple(again))
+
+    def settled(self) -> Template:
+        """The template as the client gets it, once all that stands in it is written."""
+        changed = [one for one in self.again if one.repeat.source.written != one.repeat.text.value]
+        if not changed:
+            return self
+        edits: tuple[list[Splice], ...] = ([], [], [])
+        for one in changed:
+            written = encode_string(one.repeat.source.written)
+            edits[one.piece].append(Splice(one.start, one.end, written))
+        head, middle, tail = map(splice, self[:3], edits)
+        return self._replace(head=head, middle=middle, tail=tail)
 
     def read(self, raw: bytes) -> tuple[str, int] | None:
         """An event's text and number; None where it is no event of this template, or not a sound one."""
-        head, middle, tail, number_first = self
+        head, middle, tail, number_first, _ = self
         end = len(raw) - len(tail)
         if end < len(head) or not (raw.startswith(head) and raw.endswith(tail)):
             return None
@@ -99,6 +130,8 @@ class KnownRun(NamedTuple):
     def with_texts(self, texts: Sequence[str], numbers: Numbers) -> bytes:
         """The first events, so that they say ``texts``."""
         written = []
+        template = self.template.settled()
+        as_it_came = template is self.template
         writer, went = self.site.writer, self.site.went
         rows = zip(self.events, texts, self.shown, self.spelled, strict=False)
         for (raw, came, number), text, shown, before in rows:
@@ -107,8 +140,8 @@ class KnownRun(NamedTuple):
                 spelled = before
             went.append(spelled)
             told = numbers.of(number)
-            same = spelled == came and told == number
-            written.append(raw if same else self.template.written(spelled, told))
+            same = as_it_came and spelled == came and told == number
+            written.append(raw if same else template.written(spelled, told))
         return b"".join(written)
 
 
