@@ -26,12 +26,16 @@ from extproc.wire.sse import SseFrame, SseReader
 from extproc.wire.strict_json import Object, Text, parse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from extproc.codecs._responses_frame import Site
     from extproc.codecs._responses_walk import Facts
     from extproc.domain.limits import Limits
 
 _DONE: Final = b"[DONE]"
 _EVENT: Final = b"event"
+_NAMED: Final = b"event: "
+_BLANK: Final = b"\n\n"
 _ERROR: Final = "error"
 # Keys of an error event that say nothing by themselves.
 _ERROR_KEYS: Final = oai.ERROR_KEYS | {"sequence_number"}
@@ -75,10 +79,9 @@ class AnswerReader:
             return tuple(self._whole(self._body.take())) if eof else ()
         frames: list[ResponseFrame] = []
         run: list[Event] = []
-        for event in self._events.feed(chunk, eof=eof):
-            known = self._read_known(event)
-            if known is not None:
-                run.append(known)
+        for event in self._split(self._events, chunk, eof=eof):
+            if isinstance(event, Event):
+                run.append(event)
                 continue
             self._flush(run, frames)
             frames += self._event(event)
@@ -111,15 +114,39 @@ class AnswerReader:
 
     # --- deltas in a row -------------------------------------------------------------------------
 
-    def _read_known(self, event: SseFrame) -> Event | None:
-        if self._known is None or not event.complete:
+    def _split(self, events: SseReader, chunk: bytes, *, eof: bool) -> Iterator[SseFrame | Event]:
+        """The events that a chunk completes; what is learned on the way counts for what follows."""
+        begun = events.take_back()
+        if begun is None:
+            yield from events.feed(chunk, eof=eof)
+            return
+        if begun:
+            chunk = begun + chunk
+        at = 0
+        while chunk.startswith(_NAMED, at):
+            end = chunk.find(_BLANK, at) + len(_BLANK)
+            if end < len(_BLANK):
+                break
+            raw = chunk[at:end]
+            at = end
+            known = self._read_known(raw)
+            if known is not None:
+                yield known
+                continue
+            yield from events.feed(raw)
+            if not events.idle:
+                break
+        yield from events.feed(chunk[at:], eof=eof)
+
+    def _read_known(self, raw: bytes) -> Event | None:
+        if self._known is None or len(raw) > self._limits.frame_bytes_max:
             return None
-        read = self._known[0].read(event.raw)
+        read = self._known[0].read(raw)
         if read is None:
             return None
         self._says.check_number(read[1])
         self._says.check_length(len(read[0]))
-        return Event(event.raw, *read)
+        return Event(raw, *read)
 
     def _flush(self, run: list[Event], frames: list[ResponseFrame]) -> None:
         """What was read in a row becomes a frame: only its texts and numbers can differ in it."""
