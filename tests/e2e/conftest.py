@@ -119,9 +119,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[Ri
 def bare_openai(tmp_path_factory: pytest.TempPathFactory, openai_front: OpenAIFront) -> Iterator[Envoy]:
     """Envoy in front of the OpenAI front end without the filter."""
     state = tmp_path_factory.mktemp("bare-openai")
-    with running(
-        Envoy(state, triton_port=openai_front.port, extproc_port=9, edit=without_filter)
-    ) as envoy:
+    with running(Envoy(state, triton_port=openai_front.port, extproc_port=9, edit=without_filter)) as envoy:
         yield envoy
 
 
