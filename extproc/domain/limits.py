@@ -21,8 +21,8 @@ class Limits:
     bodies_bytes_max: int = 256 * 1024 * 1024
     # Of those, one tenant's share.
     tenant_bodies_bytes_max: int = 64 * 1024 * 1024
-    # Bytes that one byte of a compressed request may decode to: prose has 3 to 5, logs and JSON up to 20, bombs
-    # a thousand. What all streams together hold is counted as it came.
+    # Bytes that one byte of a compressed request may decode to: prose has 3 to 5, logs and JSON up to 20,
+    # bombs a thousand. What all streams together hold is counted as it came.
     decoded_ratio_max: int = 32
     # Deeper JSON than this is an attack on a recursive parser; vllm_backend needs 3.
     json_depth_max: int = 64
@@ -111,11 +111,16 @@ class Limits:
     schema_nodes_max: int = 5_000
     # Steps in which one value is judged by one schema: about 0.1 s. Honest ones take some thousand.
     schema_steps_max: int = 100_000
+    # A word that may be a link and is held; what is longer is looked at in overlapping windows of this size.
+    link_word_chars_max: int = 1_024
     # A run of letters that judges of an answer take for one word; what is longer counts as several.
     word_chars_max: int = 128
     # One rule may hold back this much before it accepts or dies (a connection string's user and password
     # are the longest honest case), which bounds what the union of all rules holds.
     rule_hold_chars_max: int = 512
+    # Characters in a row of which nothing is seen, within one match: an emoji's flag has seven. More end
+    # what could have matched, so that a rule holds back no more than 33 times what it says.
+    unseen_run_chars_max: int = 32
     # Positions of one rule's body with its repeats written out; an honest long token has 300.
     rule_positions_max: int = 4_096
     # States of one rule alone; more is a body that explodes. The largest shipped rule has under 1,500.
