@@ -73,9 +73,14 @@ def find(text: str, rules: list[Rule]) -> list[Found]:
 
 
 def redact(text: str, rules: list[Rule]) -> str:
+    return written(text, find(text, rules))
+
+
+def written(text: str, found: list[Found]) -> str:
+    """The text with the entity type in brackets in place of what was found."""
     pieces: list[str] = []
     at = 0
-    for match in find(text, rules):
+    for match in found:
         pieces += [text[at : match.start], f"[{match.rule.entity_type}]"]
         at = match.end
     return "".join([*pieces, text[at:]])

@@ -1,0 +1,351 @@
+"""Random documents, cut at random: the engine with its kernel, the engine alone and the oracle must agree.
+
+A batch is a pure function of its seed and number, so that a difference is found again by naming both. The
+engine alone over the whole text is what all else is held against; the oracle, which is slow, reads a share.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import redaction_oracle as oracle
+from redaction_toys import toy_rules
+
+from extproc.redaction.automaton import Automaton, compile_rules
+from extproc.redaction.engine import Plan, RuleScanner, Scan
+from extproc.redaction.operators import REDACT, Hash, Operator
+from extproc.redaction.packs import ALL_RULES, default_automaton
+from extproc.redaction.rules import Rule
+
+ORACLE_EVERY = {"shipped": 2_000, "toys": 10}
+"""One document in so many is read by the oracle too, by where its rules come from."""
+SPLIT_AGAIN_EVERY = 4  # documents whose split the engine alone reads too, event by event.
+MANY_EVENTS = 12
+
+_TOYS_PER_SET = 100  # documents under one set of random rules: compiling costs more than reading.
+_TOYS_SHARE = 0.4
+_MASKS, _MASKED_RULES = 8, 24
+_SMALL = "aab-11_ é2\U0001d7d8\ud800"
+_BESIDE = "".join(
+    [
+        *(" .,;:-_/=@+%&#\"'()[]{}<>|\\\n\t\0"),
+        *("019aZ" * 3),
+        *("éßжñ漢ー\u0301\u200b\u00a0"),
+        *("\U0001f600\U0001d7d8\U0001f1e9\U00020000\U0010ffff"),
+        *("\ud83d\ude00\udfff"),
+    ]
+)
+_EXAMPLES = [text for rule in ALL_RULES for text in (*rule.matches, *rule.rejects) if text]
+_CHECKED = [text for rule in ALL_RULES if rule.validator for text in rule.matches]
+_BOUNDED = [text for rule in ALL_RULES if rule.right.value != "none" for text in rule.matches]
+_LONG = [text for text in _EXAMPLES if len(text) > MANY_EVENTS]
+
+
+# --- documents ------------------------------------------------------------------------------------
+
+
+def _boundaries(chance: random.Random) -> str:
+    """A value with something directly beside it that may forbid it."""
+    return chance.choice(_BESIDE) + chance.choice(_BOUNDED) + "".join(chance.choices(_BESIDE, k=2))
+
+
+def _astral(chance: random.Random) -> str:
+    """Characters beyond the basic plane, and halves of them, around and within a value."""
+    text = chance.choice(_EXAMPLES)
+    at = chance.randint(0, len(text))
+    return "".join(
+        [*chance.choices(_BESIDE[-8:], k=2), text[:at], chance.choice(["", "", *_BESIDE[-8:]]), text[at:]]
+    ) + chance.choice(_BESIDE)
+
+
+def _near(chance: random.Random) -> str:
+    """A value with one character changed, dropped, doubled or moved."""
+    text = chance.choice(_EXAMPLES)
+    at = chance.randrange(len(text))
+    match chance.randint(0, 4):
+        case 0:
+            changed = text[:at] + chance.choice(_BESIDE) + text[at + 1 :]
+        case 1:
+            changed = text[:at] + text[at + 1 :]
+        case 2:
+            changed = text[:at] + text[at] + text[at:]
+        case 3:
+            changed = text[at:] + text[:at]
+        case _:
+            changed = text[:at]
+    return chance.choice(["", " ", "1", "x"]) + changed + chance.choice(["", " ", "1", "x"])
+
+
+def _checked(chance: random.Random) -> str:
+    """A value with a check digit, some of its digits changed, more digits about it."""
+    chars = [
+        chance.choice("0123456789") if char.isdigit() and chance.random() < 0.08 else char
+        for char in chance.choice(_CHECKED)
+    ]
+    for _ in range(chance.randint(0, 2)):
+        chars.insert(chance.randint(0, len(chars)), chance.choice("0123456789 -."))
+    return "".join(chars) + chance.choice(["", "0", " 4", "-7", " ", "."])
+
+
+def _spliced(chance: random.Random) -> str:
+    """The beginning of one value and the end of another."""
+    first, second = chance.choice(_EXAMPLES), chance.choice(_EXAMPLES)
+    return (
+        first[: chance.randint(0, len(first))]
+        + chance.choice(["", "", " ", "-", "@", ":"])
+        + second[chance.randint(0, len(second)) :]
+    )
+
+
+def _in_prose(chance: random.Random) -> str:
+    """Two values among words."""
+    words = ["the", "card", "is", "token:", "to", "mail", "call", "key", "=", "and", "漢字"]
+    before, between = chance.choices(words, k=3), chance.choices(words, k=2)
+    values = chance.choices(_EXAMPLES, k=2)
+    return " ".join([*before, values[0], *between, values[1], chance.choice(words)])
+
+
+def _long(chance: random.Random) -> str:
+    return chance.choice(["", "x ", "1"]) + chance.choice(_LONG) + chance.choice(["", " ", "1", "."])
+
+
+FAMILIES: dict[str, Callable[[random.Random], str]] = {
+    "boundaries": _boundaries,
+    "astral": _astral,
+    "near misses": _near,
+    "check digits": _checked,
+    "splices": _spliced,
+    "prose": _in_prose,
+    "many events": _long,
+}
+
+
+def _cut(chance: random.Random, text: str, *, small: bool) -> tuple[str, ...]:
+    """The text cut anywhere: into pieces of one to three characters, at a few places, or not at all."""
+    if not small and chance.random() < 0.5:
+        places = sorted(chance.randint(0, len(text)) for _ in range(chance.randint(0, 4)))
+        ends = [0, *places, len(text)]
+        return tuple(text[ends[at] : ends[at + 1]] for at in range(len(ends) - 1))
+    pieces = []
+    at = 0
+    most = chance.choice([1, 2, 3])
+    while at < len(text):
+        length = 1 + int(chance.random() * most)
+        pieces.append(text[at : at + length])
+        at += length
+    return tuple(pieces)
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Arena:
+    """A rule set under a mask, read with and without the kernel; ``spoken`` if ``[TYPE]`` is written."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    quick: Plan
+    plain: Plan
+    spoken: bool = True
+
+
+def arena(automaton: Automaton, mask: int, name: str, default_operator: Operator = REDACT) -> Arena:
+    """The masked rules of an automaton."""
+    return Arena(
+        name,
+        tuple(rule for number, rule in enumerate(automaton.rules) if mask >> number & 1),
+        Plan(automaton, mask=mask, default_operator=default_operator),
+        Plan(automaton, mask=mask, default_operator=default_operator, compiled=False),
+        spoken=default_operator is REDACT,
+    )
+
+
+@cache
+def _shipped(seed: int) -> tuple[Arena, ...]:
+    """All packs, each pack alone, a few rules at random, and a few whose values can be hashed."""
+    automaton = default_automaton()
+    chance = random.Random(f"{seed} masks")
+    packs = sorted({rule.pack for rule in automaton.rules})
+    numbers = range(len(automaton.rules))
+    bounded = [at for at in numbers if automaton.shapes[at].chars_max is not None]
+    return (
+        *[arena(automaton, automaton.mask(), "all")] * 4,
+        *(arena(automaton, automaton.mask(packs=[pack]), pack) for pack in packs),
+        *(arena(automaton, _few(chance, numbers), f"mask {number}", REDACT) for number in range(_MASKS)),
+        arena(automaton, _few(chance, bounded), "hashed", Hash(key=b"k")),
+    )
+
+
+def _few(chance: random.Random, numbers: Sequence[int]) -> int:
+    """A mask of some of these rules."""
+    return sum(1 << at for at in chance.sample(numbers, min(_MASKED_RULES, len(numbers) // 2)))
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text in pieces, and the rules that it is read under."""
+
+    number: int
+    family: str
+    arena: Arena
+    pieces: tuple[str, ...] = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+@dataclass
+class Tally:
+    """What was compared, and where it differed; never the text."""
+
+    documents: int = 0
+    events: int = 0
+    chars: int = 0
+    findings: int = 0
+    over_many_events: int = 0
+    by_family: Counter[str] = field(default_factory=Counter)
+    checks: Counter[str] = field(default_factory=Counter)
+    differences: list[str] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        self.documents += other.documents
+        self.events += other.events
+        self.chars += other.chars
+        self.findings += other.findings
+        self.over_many_events += other.over_many_events
+        self.by_family += other.by_family
+        self.checks += other.checks
+        self.differences += other.differences
+
+
+def documents(seed: int, batch: int, count: int) -> Iterator[Document]:
+    """The documents of a batch."""
+    chance = random.Random(f"{seed} {batch}")
+    toys = int(count * _TOYS_SHARE)
+    for number in range(count - toys):
+        family = chance.choice(tuple(FAMILIES))
+        text = FAMILIES[family](chance)
+        pieces = _cut(chance, text, small=family == "many events")
+        yield Document(number, family, chance.choice(_shipped(seed)), pieces)
+    number = count - toys
+    while number < count:
+        rules = toy_rules(chance)
+        if not rules:
+            continue
+        automaton = compile_rules(rules)
+        mine = arena(automaton, automaton.mask(), "toys")
+        for _ in range(min(_TOYS_PER_SET, count - number)):
+            text = "".join(chance.choices(_SMALL, k=chance.randint(1, 14)))
+            yield Document(number, "random rules", mine, _cut(chance, text, small=False))
+            number += 1
+
+
+def run(seed: int, batch: int, count: int) -> Tally:
+    """Read and compare the documents of a batch."""
+    tally = Tally()
+    for document in documents(seed, batch, count):
+        differing = compare(document, tally)
+        if differing:
+            rules = f"{document.family}, rules {document.arena.name}"
+            tally.differences.append(f"{differing}: {rules}, document {batch}:{document.number}")
+    return tally
+
+
+def compare(document: Document, tally: Tally) -> str:
+    """What differs from the engine alone over the whole text; empty where nothing does."""
+    rules, pieces, text = document.arena, document.pieces, document.text
+    whole = RuleScanner.of(rules.plain).feed(text, eof=True)
+    tally.documents += 1
+    tally.events += len(pieces)
+    tally.chars += len(text)
+    tally.findings += len(whole.findings)
+    tally.by_family[document.family] += 1
+    tally.over_many_events += _over_many_events(pieces, whole)
+    checks = ["kernel, split"]
+    if document.number % 2:
+        checks[0] = "kernel, split, events at once"
+    if document.number % SPLIT_AGAIN_EVERY == 0:
+        checks.append("engine alone, split, event by event")
+    kind = "toys" if rules.name == "toys" else "shipped"
+    if document.number % ORACLE_EVERY[kind] == 0:
+        checks.append("oracle, whole")
+    for check in checks:
+        tally.checks[check] += 1
+        try:
+            same = CHECKS[check](rules, pieces, text, whole)
+        except Exception as error:  # noqa: BLE001 - a crash is a difference as well.
+            return f"{check} raised {type(error).__name__}"
+        if not same:
+            return check
+    return ""
+
+
+def _over_many_events(pieces: Sequence[str], whole: Scan) -> int:
+    """How many findings lie in more than ``MANY_EVENTS`` pieces."""
+    if len(pieces) <= MANY_EVENTS or not whole.findings:
+        return 0
+    owner = [number for number, piece in enumerate(pieces) for _ in piece]
+    return sum(owner[found.end - 1] - owner[found.start] >= MANY_EVENTS for found in whole.findings)
+
+
+def _joined(scans: Sequence[Scan]) -> Scan:
+    return Scan(
+        "".join([scan.released for scan in scans]),
+        tuple([finding for scan in scans for finding in scan.findings]),
+        tuple([text for scan in scans for text in scan.replacements]),
+    )
+
+
+def _split(rules: Arena, pieces: Sequence[str], _text: str, whole: Scan) -> bool:
+    scanner = RuleScanner.of(rules.quick)
+    scans = [scanner.feed(piece) for piece in pieces]
+    scans.append(scanner.feed("", eof=True))
+    return _joined(scans) == whole
+
+
+def _at_once(rules: Arena, pieces: Sequence[str], _text: str, whole: Scan) -> bool:
+    scanner = RuleScanner.of(rules.quick)
+    each = scanner.feed_each(pieces)
+    last = scanner.feed("", eof=True)
+    return (
+        "".join([*each.released, last.released]) == whole.released
+        and (*[finding for _, finding in each.findings], *last.findings) == whole.findings
+    )
+
+
+def _event_by_event(rules: Arena, pieces: Sequence[str], _text: str, whole: Scan) -> bool:
+    """The engine alone releases, finds and holds the same after each event as with the kernel."""
+    first, second = RuleScanner.of(rules.quick), RuleScanner.of(rules.plain)
+    scans = []
+    for piece in pieces:
+        scans.append(second.feed(piece))
+        if first.feed(piece) != scans[-1] or first.held_chars != second.held_chars:
+            return False
+    scans.append(second.feed("", eof=True))
+    return first.feed("", eof=True) == scans[-1] and _joined(scans) == whole
+
+
+def _oracle(rules: Arena, _pieces: Sequence[str], text: str, whole: Scan) -> bool:
+    chosen = list(rules.rules)
+    spans = [(found.start, found.end, found.detector) for found in whole.findings]
+    found = oracle.find(text, chosen)
+    if [(one.start, one.end, one.rule.name) for one in found] != spans:
+        return False
+    return not rules.spoken or oracle.written(text, found) == whole.released
+
+
+CHECKS: dict[str, Callable[[Arena, Sequence[str], str, Scan], bool]] = {
+    "kernel, split": _split,
+    "kernel, split, events at once": _at_once,
+    "engine alone, split, event by event": _event_by_event,
+    "oracle, whole": _oracle,
+}

@@ -1,0 +1,51 @@
+"""Small random rules over small alphabets: what is rare among the shipped rules is common among these."""
+
+from __future__ import annotations
+
+import random
+
+from extproc.redaction import validators
+from extproc.redaction.rules import Boundary, Rule, RuleError
+from extproc.redaction.shape import shape
+
+ALPHABET = "aab-11_ é2"
+_ATOMS = ["a", "b", "1", "-", "[ab]", r"\d", "[^a]", "[b1-]", "a", "1"]
+
+
+def toy_body(chance: random.Random, depth: int = 0) -> str:
+    """A regular body of a few characters, runs and choices."""
+    atom = chance.choice(_ATOMS)
+    if depth > 2 or chance.random() < 0.4:
+        return atom
+    inner = [toy_body(chance, depth + 1) for _ in range(chance.randint(2, 3))]
+    match chance.randint(0, 3):
+        case 0:
+            return f"(?:{'|'.join(inner)})"
+        case 1:
+            return f"(?:{inner[0]}){chance.choice(['?', '+', '{1,3}', '{2}'])}{inner[1]}"
+        case 2:
+            return inner[0] + f"{atom}{{1,3}}" + inner[1]
+        case _:
+            return "".join(inner)
+
+
+def toy_rules(chance: random.Random) -> tuple[Rule, ...]:
+    """One to three rules; none where one of them cannot be compiled."""
+    rules = tuple(
+        Rule(
+            name=f"r{number}",
+            entity_type=f"R{number}",
+            pack="t",
+            body=toy_body(chance),
+            left=chance.choice(list(Boundary)),
+            right=chance.choice(list(Boundary)),
+            validator=chance.choice([None, None, None, validators.luhn]),
+        )
+        for number in range(chance.randint(1, 3))
+    )
+    try:
+        for rule in rules:
+            shape(rule)
+    except RuleError:
+        return ()
+    return rules
