@@ -1,4 +1,4 @@
-"""Slices of the long fuzz: seconds in each run of the tests, minutes in `make fuzz`; `make exactness` is all."""
+"""Slices of the long fuzz: seconds of it in every run of the tests, minutes in `make fuzz`."""
 
 from __future__ import annotations
 
