@@ -18,6 +18,7 @@ from extproc.wire.splice import Splice, encode_string, splice
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from extproc.domain.judging import ToolCall
     from extproc.domain.segment import Usage
     from extproc.wire.strict_json import Text
 
@@ -107,6 +108,11 @@ class Numbers:
     def __init__(self) -> None:
         self._shift = 0
         self._last: int | None = None
+
+    @property
+    def moved(self) -> bool:
+        """Whether events have other numbers than they came with."""
+        return self._shift != 0
 
     def of(self, number: int) -> int:
         """The number of an event that came as ``number``."""
@@ -234,6 +240,7 @@ class Parts:
         self.edits: list[Splice] = []
         self.ended: list[Site] = []
         self.count: Count | None = None
+        self.calls: list[ToolCall] = []
 
     def piece(self, site: Site, text: Text) -> None:
         """A piece of a site's text."""
@@ -309,6 +316,7 @@ class Parts:
             ended=(*([site.channel for site in self.ended] if first else ()), *once),
             final=ending.final and last,
             error=ending.error,
+            calls=tuple(self.calls) if first else (),
         )
 
 
