@@ -23,7 +23,7 @@ from extproc.domain.verdict import Reason
 from extproc.wire.protobuf_fields import Field, FieldReader, fixed64, signed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from extproc.domain.limits import Limits
     from extproc.domain.segment import Params
@@ -149,7 +149,7 @@ def _input_of(reader: FieldReader, tensor: Tensor) -> Input:
     )
 
 
-def _parameters(reader: FieldReader, entries: list[Field] | tuple[Field, ...]) -> dict[str, Parameter]:
+def _parameters(reader: FieldReader, entries: Sequence[Field]) -> dict[str, Parameter]:
     parameters: dict[str, Parameter] = {}
     for entry in entries:
         message = reader.within(wire.MAP_ENTRY, entry)
@@ -185,7 +185,7 @@ def _written(value: Scalar) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def _outputs(reader: FieldReader, listed: list[Field] | tuple[Field, ...]) -> tuple[str, ...]:
+def _outputs(reader: FieldReader, listed: Sequence[Field]) -> tuple[str, ...]:
     names: list[str] = []
     for one in listed:
         message = reader.within(wire.REQUESTED_OUTPUT, one)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import grpc
-from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2 as pb  # type: ignore[import-untyped] # it brings no types.
 
 SERVICE = "/inference.GRPCInferenceService/"
 UNARY, STREAM = f"{SERVICE}ModelInfer", f"{SERVICE}ModelStreamInfer"
 TIMEOUT_S = 60
+End = tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]
+Value = bytes | bool | int
+_PACKED: dict[type, Callable[[Any], bytes]] = {
+    bytes: lambda value: len(value).to_bytes(4, "little") + value,
+    bool: lambda value: bytes([value]),
+    int: lambda value: value.to_bytes(4, "little"),
+}
 
 
 def infer(
@@ -27,9 +35,9 @@ def infer(
 ) -> pb.ModelInferRequest:
     """A request with raw or typed tensors."""
     request = pb.ModelInferRequest(model_name=model, id=request_id)
-    for name, value in (parameters or {}).items():
-        kind = {bool: "bool_param", int: "int64_param", str: "string_param"}[type(value)]
-        setattr(request.parameters[name], kind, value)
+    for key, wanted in (parameters or {}).items():
+        kind = {bool: "bool_param", int: "int64_param", str: "string_param"}[type(wanted)]
+        setattr(request.parameters[key], kind, wanted)
     tensors: list[tuple[str, str, Value]] = [("text_input", "BYTES", text.encode())]
     if document is not None:
         tensors.append(("sampling_parameters", "BYTES", document.encode()))
@@ -43,19 +51,11 @@ def infer(
     return request
 
 
-Value = bytes | bool | int
-
-
 def add_tensor(request: pb.ModelInferRequest, name: str, datatype: str, value: Value, *, raw: bool) -> None:
     """A tensor of one value."""
     added = request.inputs.add(name=name, datatype=datatype, shape=[1])
     if raw:
-        packed = {
-            "BYTES": lambda: len(value).to_bytes(4, "little") + value,
-            "BOOL": lambda: bytes([value]),
-            "INT32": lambda: value.to_bytes(4, "little"),
-        }
-        request.raw_input_contents.append(packed[datatype]())
+        request.raw_input_contents.append(_PACKED[type(value)](value))
         return
     field = {"BYTES": "bytes_contents", "BOOL": "bool_contents", "INT32": "int_contents"}[datatype]
     getattr(added.contents, field).append(value)
@@ -75,7 +75,8 @@ class Call:
         compression: grpc.Compression | None = None,
     ) -> None:
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self.answers = channel.stream_stream(STREAM)(
+        open_call: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(STREAM)
+        self.answers: Iterator[bytes] = open_call(
             iter(self._requests.get, None),
             metadata=tuple(metadata.items()),
             timeout=TIMEOUT_S,
@@ -108,7 +109,7 @@ class Call:
         return list(self.answers)
 
 
-def ended(call: grpc.Call) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
+def ended(call: grpc.Call) -> End:
     """How a call ended: status, message, and its own trailers."""
     own = tuple(
         (key, value) for key, value in call.trailing_metadata() or () if not key.startswith("x-envoy")
@@ -118,14 +119,14 @@ def ended(call: grpc.Call) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str],
 
 def unary(
     channel: grpc.Channel, path: str, payload: bytes, metadata: Mapping[str, str]
-) -> tuple[bytes, tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]]:
+) -> tuple[bytes, End]:
     """One unary call: its answer, empty where it failed, and how it ended."""
+    method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
     try:
-        answer, call = channel.unary_unary(path).with_call(
-            payload, metadata=tuple(metadata.items()), timeout=TIMEOUT_S
-        )
+        answer, call = method.with_call(payload, metadata=tuple(metadata.items()), timeout=TIMEOUT_S)
     except grpc.RpcError as error:
-        return b"", ended(error)
+        # What grpc raises of a call is the call.
+        return b"", ended(cast("grpc.Call", error))
     return answer, ended(call)
 
 
@@ -143,4 +144,4 @@ def texts_by_id(answers: Sequence[pb.ModelStreamInferResponse]) -> dict[str, str
 
 
 def is_final(answer: pb.ModelStreamInferResponse) -> bool:
-    return answer.infer_response.parameters["triton_final_response"].bool_param
+    return bool(answer.infer_response.parameters["triton_final_response"].bool_param)

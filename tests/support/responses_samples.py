@@ -174,7 +174,7 @@ RESPONSE: dict[str, Any] = {
 
 def response_of(status: str, **members: object) -> dict[str, Any]:
     """The response object, without output where it has not ended."""
-    begun = {} if status == "completed" else {"output": [], "usage": None}
+    begun: dict[str, Any] = {} if status == "completed" else {"output": [], "usage": None}
     return {**RESPONSE, **begun, "status": status, **members}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from extproc.demo.parts import Triton
 
@@ -39,7 +40,7 @@ def add_models(repository: Path, names: Iterable[str]) -> None:
 class TritonOf(Triton):
     """Triton with models of ``LAYOUT``, beside the demo's."""
 
-    def __init__(self, state: Path, *, add: Sequence[str], **settings) -> None:
+    def __init__(self, state: Path, *, add: Sequence[str], **settings: Any) -> None:
         super().__init__(state, **settings)
         self._add = tuple(add)
 
