@@ -220,11 +220,13 @@ def test_h7_a_call_on_http_1(wire: Wire, rig: Rig, asked: Question, stand_in: St
     assert received(stand_in, asked) == [asked.judged]
 
 
-def test_h7_a_time_that_is_over_is_told(rig: Rig, asked: Question):
+def test_h7_a_time_that_is_over_as_it_begins(rig: Rig, asked: Question, stand_in: StandIn):
     with Frames(rig.port) as client:
         heard = client.ask([*rig.head(UNARY), ("grpc-timeout", "1n")], UNARY.body(asked.text))
-    assert heard.grpc_status in {1, 4}
+    # Triton looks at its clock now and then: CANCELLED, DEADLINE_EXCEEDED, or an answer all the same.
+    assert heard.grpc_status in {0, 1, 4}
     assert not shows(heard.everything, asked)
+    assert set(received(stand_in, asked)) <= {asked.judged}
 
 
 # --- H9: what a client says of itself ----------------------------------------------------------------
@@ -266,7 +268,7 @@ UNDERSCORED: dict[str, Fields] = {
 }
 
 
-def claimed(rig: Rig, wire: Wire, fields: Fields) -> Fields:
+def claimed(wire: Wire, fields: Fields) -> Fields:
     """On HTTP/2 a name has small letters."""
     return [(name.lower(), value) for name, value in fields] if wire.is_grpc else fields
 
@@ -276,18 +278,24 @@ def claimed(rig: Rig, wire: Wire, fields: Fields) -> Fields:
 def test_h9_a_caller_is_whose_key_it_brings(
     name: str, wire: Wire, rig: Rig, asked: Question, stand_in: StandIn
 ):
-    heard = rig.ask(wire, wire.body(asked.text), *claimed(rig, wire, CLAIMS[name]))
+    heard = rig.ask(wire, wire.body(asked.text), *claimed(wire, CLAIMS[name]))
     check_judged(wire, heard, asked, stand_in)
-    records = [one for one in rig.gateway.verdicts() if one["request_id"] == heard.field("x-request-id")]
-    assert {one["tenant"] for one in records} <= {"acme"}
     assert heard.field("x-request-id") != "owner"
+
+
+@every_wire
+def test_h9_the_record_names_the_keys_tenant(wire: Wire, rig: Rig, asked: Question):
+    claims = [one for fields in CLAIMS.values() for one in fields]
+    heard = rig.ask(wire, wire.body(asked.text), *claimed(wire, claims))
+    record = rig.gateway.verdict(heard.field("x-request-id") or "")
+    assert (record["tenant"], record["key_id"]) == ("acme", "acme-1")
 
 
 @every_wire
 @pytest.mark.parametrize("name", CLAIMS)
 def test_h9_a_claim_opens_no_model(name: str, wire: Wire, rig: Rig, asked: Question, stand_in: StandIn):
     heard = rig.ask(
-        wire, wire.body(asked.text, OTHERS), *claimed(rig, wire, CLAIMS[name]), path=wire.path_of(OTHERS)
+        wire, wire.body(asked.text, OTHERS), *claimed(wire, CLAIMS[name]), path=wire.path_of(OTHERS)
     )
     check_model_refused(wire, heard, asked, stand_in, status=404)
 

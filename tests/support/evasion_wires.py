@@ -30,7 +30,8 @@ SECRETS: Final[list[str]] = []
 
 
 def _dumped(document: object) -> bytes:
-    return json.dumps(document).encode()
+    text: str = json.dumps(document)
+    return text.encode()
 
 
 def _generate(model: str, text: str) -> bytes:
@@ -58,7 +59,8 @@ def frame_of(payload: bytes, *, flag: int = 0, length: int | None = None) -> byt
 def message_of(model: str, text: str, *, streams: bool) -> bytes:
     """A gRPC message without its frame."""
     flags = ("stream",) if streams else ("exclude_input_in_output",)
-    return infer(model, text, parameters={"max_tokens": _LIMIT}, flags=flags).SerializeToString()
+    message: bytes = infer(model, text, parameters={"max_tokens": _LIMIT}, flags=flags).SerializeToString()
+    return message
 
 
 def _chat(model: str, text: str) -> bytes:
@@ -76,6 +78,10 @@ def _embeddings(model: str, text: str) -> bytes:
 
 def _messages(model: str, text: str) -> bytes:
     return _dumped({"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": _LIMIT})
+
+
+def _responses(model: str, text: str) -> bytes:
+    return _dumped({"model": model, "input": text, "max_output_tokens": _LIMIT})
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,7 @@ HTTP_WIRES: Final = (
     Wire("chat", "/v1/chat/completions", _chat, prefix="user: ", checks_kind=True),
     Wire("completions", "/v1/completions", _completions, checks_kind=True),
     Wire("embeddings", "/v1/embeddings", _embeddings, checks_kind=True),
+    Wire("responses", "/v1/responses", _responses, prefix="user: ", checks_kind=True),
     Wire("messages", "/v1/messages", _messages, prefix="user: ", checks_kind=True),
 )
 GRPC_WIRES: Final = (

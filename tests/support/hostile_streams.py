@@ -48,6 +48,40 @@ def _messages(tokens: Sequence[str]) -> list[Event]:
     return [(str(one["type"]), _dumped(one)) for one in documents]
 
 
+def _response(status: str, output: Sequence[object]) -> dict[str, Any]:
+    usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+    root = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "error": None}
+    return {**root, "status": status, "output": list(output), "usage": usage if output else None}
+
+
+def _item(content: Sequence[object], status: str = "completed") -> dict[str, Any]:
+    return {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "status": status,
+        "content": list(content),
+    }
+
+
+def _responses(tokens: Sequence[str]) -> list[Event]:
+    begun = {"type": "output_text", "text": "", "annotations": []}
+    part = {**begun, "text": "".join(tokens)}
+    at = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    documents: list[dict[str, Any]] = [
+        {"type": "response.created", "response": _response("in_progress", [])},
+        {"type": "response.output_item.added", "output_index": 0, "item": _item([], "in_progress")},
+        {"type": "response.content_part.added", **at, "part": begun},
+        *({"type": "response.output_text.delta", **at, "delta": one} for one in tokens),
+        {"type": "response.output_text.done", **at, "text": part["text"]},
+        {"type": "response.content_part.done", **at, "part": part},
+        {"type": "response.output_item.done", "output_index": 0, "item": _item([part])},
+        {"type": "response.completed", "response": _response("completed", [_item([part])])},
+    ]
+    numbered = [{**one, "sequence_number": at} for at, one in enumerate(documents)]
+    return [(str(one["type"]), _dumped(one)) for one in numbered]
+
+
 @dataclass(frozen=True)
 class Streamed:
     """A wire's stream: the events that say some tokens; ``failure`` is one that says a message."""
@@ -71,6 +105,15 @@ STREAMS: Final = {
         lambda message: (
             "error",
             _dumped({"type": "error", "error": {"type": "api_error", "message": message}}),
+        ),
+    ),
+    "responses": Streamed(
+        _responses,
+        lambda message: (
+            "error",
+            _dumped(
+                {"type": "error", "code": "x", "message": message, "param": None, "sequence_number": 3}
+            ),
         ),
     ),
 }
@@ -109,10 +152,16 @@ WHOLE: Final[dict[str, Callable[[str], bytes]]] = {
     "completions": lambda text: _choices("text_completion", {"text": text, "logprobs": None}),
     "embeddings": _embedding,
     "messages": _message,
+    "responses": lambda text: _dumped(
+        _response("completed", [_item([{"type": "output_text", "text": text, "annotations": []}])])
+    ),
 }
 """A whole answer of each wire that has one, with a text in it."""
 
-_TEXT: Final = re.compile(rb'"(?:text_output|content|text)":"((?:[^"\\]|\\.)*)"')
+_STRING: Final = rb'"((?:[^"\\]|\\.)*)"'
+_TEXT: Final = re.compile(rb'"(?:text_output|content|text)":' + _STRING)
+# Events of responses say a text again when it ends.
+_DELTA: Final = re.compile(rb'"delta":' + _STRING)
 
 
 def written(events: Sequence[Event], *, end: bytes = b"\n", prefix: bytes = b"data: ") -> bytes:
@@ -128,6 +177,7 @@ def event(
     return end.join([*named, *more, prefix + said, b"", b""])
 
 
-def text_in(body: bytes) -> str:
-    """The text that a lenient client puts together of a stream of any wire."""
-    return "".join(json.loads(b'"' + one + b'"') for one in _TEXT.findall(body))
+def text_in(wire: str, body: bytes) -> str:
+    """The text that a lenient client puts together of a stream of a wire."""
+    pattern = _DELTA if wire == "responses" else _TEXT
+    return "".join(json.loads(b'"' + one + b'"') for one in pattern.findall(body))
