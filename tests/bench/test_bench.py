@@ -9,7 +9,7 @@ import pytest
 from bench_report import BEGIN, END, section, table, write_readme
 from bench_run import ROOT, TINY, measure
 from bench_texts import EVENTS, OPENAI_PLANTS, TRITON_PLANTS, leaks, script, text_of
-from bench_work import Bench
+from bench_work import WorkBench
 
 from extproc.redaction.engine import redact
 from extproc.redaction.packs import default_automaton
@@ -46,7 +46,7 @@ def test_prose_is_a_hundred_events_of_about_twelve_characters():
 @pytest.mark.parametrize("wire", ["openai", "triton"])
 def test_the_filters_own_work_is_that_of_a_whole_answer(wire: str):
     said = script(wire, "split", SEED)
-    spent, replies = Bench().answer(wire, said.events)
+    spent, replies = WorkBench().answer(wire, said.events)
     assert spent > 0
     assert [value.encode() in replies for value in said.planted] == [False] * 12
     assert replies.count(b"[EMAIL_ADDRESS]") == 4
