@@ -40,7 +40,7 @@ def main() -> int:
     if arguments.show:
         return show(arguments.seed, arguments.show)
     began = time.monotonic()
-    tally = run(arguments.seed, arguments.documents, arguments.jobs)
+    tally = run(arguments.seed, arguments.documents, arguments.jobs, arguments.limit_s)
     took_s = time.monotonic() - began
     print(report(tally, arguments.seed, arguments.jobs, took_s))  # noqa: T201 - a command.
     return 1 if tally.differences else 0
@@ -52,6 +52,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--documents", type=int, default=10_000_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes")
+    parser.add_argument("--limit-s", type=float, default=float("inf"), help="begin nothing after this long")
     parser.add_argument("--show", metavar="BATCH:DOCUMENT", help="print this document instead of running")
     return parser.parse_args()
 
@@ -63,7 +64,7 @@ def run(seed: int, documents: int, jobs: int) -> Tally:
     told_at = began = time.monotonic()
     # Not forked: a process of its own starts with empty tables.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for tally in _in_turn(pool, seed, wanted, jobs * 2):
+        for tally in _in_turn(pool, seed, wanted, jobs + 1):
             total.add(tally)
             now = time.monotonic()
             if now - told_at > _TOLD_EVERY_S:
