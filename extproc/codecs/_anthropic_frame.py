@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from extproc.codecs._openai_escapes import EscapeReader, EscapeWriter
@@ -14,6 +14,7 @@ from extproc.wire.splice import Splice, encode_string, splice
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from extproc.domain.judging import ToolCall
     from extproc.domain.segment import Usage
     from extproc.wire.runs import Run
     from extproc.wire.strict_json import Text
@@ -158,6 +159,7 @@ class Parts:
         self.watched = watched
         self.places: list[Place] = []
         self.ended: list[Site] = []
+        self.calls: list[ToolCall] = []
 
     def piece(self, site: Site, text: Text, *, whole: bool = False) -> None:
         """A piece of a site's text; ``whole`` where no other follows."""
@@ -173,7 +175,8 @@ class Parts:
     ) -> ResponseFrame:
         """All of it as one frame."""
         self.places.sort(key=_start)
-        return _frame(raw, base, self.places, self.ended, usage=usage, final=final, error=error)
+        frame = _frame(raw, base, self.places, self.ended, usage=usage, final=final, error=error)
+        return replace(frame, calls=tuple(self.calls)) if self.calls else frame
 
     def frames(
         self, document: bytes, *, texts_max: int, usage: Usage | None = None, error: bool = False
@@ -202,6 +205,8 @@ class Parts:
                 )
             )
             begin = end
+        if self.calls:
+            frames[0] = replace(frames[0], calls=tuple(self.calls))
         return frames
 
 

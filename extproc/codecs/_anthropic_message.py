@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _triton_http as http
 from extproc.codecs._anthropic_frame import Parts, Site
+from extproc.domain.judging import ToolCall
 from extproc.domain.segment import Usage
 from extproc.wire.json_leaves import key_text, number_text
 from extproc.wire.strict_json import Array, Constant, Number, Object, Text
@@ -304,6 +305,8 @@ class _Walk:
     def block(self, block: Object, site: Site, *, whole: bool) -> None:
         """A content block; its own text may go on unless it is ``whole``."""
         own = "" if site.delta == "input_json_delta" else site.member
+        if not own:
+            self._call(block, site)
         for name, member in block.members.items():
             value = member.value
             if name == own and isinstance(value, Text):
@@ -320,6 +323,15 @@ class _Walk:
                     self.parts.whole(value)
             else:
                 self._member(member)
+
+    def _call(self, block: Object, site: Site) -> None:
+        """Tell of a call that begins; of arguments that are there already, too."""
+        name, said = block.members.get("name"), block.members.get("input")
+        called = name.value.value if name is not None and isinstance(name.value, Text) else ""
+        written = None
+        if said is not None and not (isinstance(said.value, Object) and not said.value.members):
+            written = self._document[said.value.start : said.value.end].decode()
+        self.parts.calls.append(ToolCall(called, site.channel, written))
 
     def members(self, value: Object, *, but: str = "") -> None:
         """Every member of an object, except one."""

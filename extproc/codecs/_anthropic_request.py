@@ -27,6 +27,7 @@ from extproc.codecs._openai_segments import (
     words_of,
 )
 from extproc.domain.errors import PeerError
+from extproc.domain.judging import AnswerFormat, ToolSpec
 from extproc.domain.segment import Origin, Params, Role, Segment, Unscanned
 from extproc.domain.verdict import Reason
 from extproc.wire.splice import Splice
@@ -85,8 +86,9 @@ class MessagesRequest:
     """A request as it was read.
 
     ``places`` say of each segment where it stands. ``tools`` are the names of the tools that the caller
-    declared. ``json_answer`` says that the answer's text will itself be JSON. ``budget`` is how many of the
-    output tokens may be thoughts, where the caller says so.
+    declared, ``offered`` these with their parameters. ``json_answer`` says that the answer's text will
+    itself be JSON, ``answer_format`` by which schema. ``budget`` is how many of the output tokens may be
+    thoughts, where the caller says so.
     """
 
     body: bytes
@@ -98,6 +100,8 @@ class MessagesRequest:
     budget: Number | None
     tools: frozenset[str]
     json_answer: bool
+    offered: tuple[ToolSpec, ...]
+    answer_format: AnswerFormat | None
 
 
 def read_messages(body: bytes, *, limits: Limits) -> MessagesRequest:
@@ -153,8 +157,9 @@ class _Reading:
         self._limit: Number | None = None
         self._budget: Number | None = None
         self._sampling: dict[str, str | int | float | bool] = {}
-        self._tools: set[str] = set()
+        self._offered: list[ToolSpec] = []
         self._json_answer = False
+        self._answer_schema: str | None = None
 
     def result(self) -> MessagesRequest:
         """What was read."""
@@ -182,8 +187,10 @@ class _Reading:
             ),
             limit=self._limit,
             budget=self._budget,
-            tools=frozenset(self._tools),
+            tools=frozenset(tool.name for tool in self._offered),
             json_answer=self._json_answer,
+            offered=tuple(self._offered),
+            answer_format=AnswerFormat(self._answer_schema) if self._json_answer else None,
         )
 
     def _member(self, member: Member) -> None:
@@ -238,7 +245,8 @@ class _Reading:
                 raise self._fields.fault_at(tool.start, "a tool", "may only be custom", reason=reason)
             if name is None or not isinstance(name.value, Text):
                 raise self._fields.fault_at(tool.start, "a tool", "has no name")
-            self._tools.add(name.value.value)
+            schema = tool.members.get("input_schema")
+            self._offered.append(ToolSpec(name.value.value, self._source_of(schema)))
             words: list[Text] = []
             for part in tool.members.values():
                 if part is kind or self._fields.unsaid(part, blocks.NAMED):
@@ -292,8 +300,15 @@ class _Reading:
             raise self._fields.fault(member, "has no type")
         self._fields.one_of(kind, {"json_schema"})
         self._json_answer = True
+        self._answer_schema = self._source_of(self._fields.object(member).members.get("schema"))
         words = [word for word in words_of(self._body, member.value) if word is not kind.value]
         self._found.words(words, "output_config", _CALLER)
+
+    def _source_of(self, member: Member | None) -> str | None:
+        """A schema as it stands in the body."""
+        if member is None or not isinstance(member.value, Object):
+            return None
+        return self._body[member.value.start : member.value.end].decode()
 
     # --- other members that are known ------------------------------------------------------------
 

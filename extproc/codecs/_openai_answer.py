@@ -260,6 +260,7 @@ class AnswerReader:
             usage=usage,
             ended=ended,
             final=final,
+            calls=tuple(parts.calls),
         )
         if ended or len(self._sites) > sites_before:
             # What a text means may have changed with it.

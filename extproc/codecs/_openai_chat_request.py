@@ -193,9 +193,7 @@ class _ChatReading(Reading):
             declared = tool.members.get("function")
             # The older ``functions`` are what ``function`` is within a tool.
             function = tool if declared is None else self.fields.object_at(declared.value, "a tool")
-            name = function.members.get("name")
-            if name is not None and isinstance(name.value, Text):
-                self.tool_names.add(name.value.value)
+            self.offer(function)
             words: list[Text] = []
             for part in tool.members.values():
                 # Known keys say nothing; any other is a word too.

@@ -11,6 +11,7 @@ from extproc.wire.strict_json import Constant, Text
 
 if TYPE_CHECKING:
     from extproc.codecs._openai_sites import Site
+    from extproc.domain.judging import ToolCall
     from extproc.wire.runs import Run
     from extproc.wire.strict_json import Value
 
@@ -109,6 +110,7 @@ class FrameParts:
         self.edits: list[Splice] = []
         self.ended: list[Site] = []
         self.once: list[Channel] = []
+        self.calls: list[ToolCall] = []
 
     def streaming(self, site: Site, text: Text, *, last: bool) -> None:
         """A piece of a site's text; ``last`` where the site ends with this frame."""

@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _triton_http as http
+from extproc.domain.judging import ToolCall
+from extproc.domain.segment import Channel
 from extproc.wire.json_leaves import key_text, number_text
 from extproc.wire.strict_json import Array, Constant, Number, Object, Text
 
@@ -35,7 +37,7 @@ _WORDS: Final[Mapping[str, frozenset[str]]] = {
 _MADE: Final[Mapping[str, re.Pattern[str]]] = {
     "id": re.compile(
         r"(?:chatcmpl-|cmpl-)?[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}"
-        r"|chatcmpl-(?![A-Za-z0-9]*[0-9]{10})[A-Za-z0-9]{16,40}"
+        r"|(?:chat)?cmpl-(?![A-Za-z0-9]*[0-9]{10})[A-Za-z0-9]{16,40}"
     ),
     "system_fingerprint": re.compile(r"fp_(?![0-9a-f]*[0-9]{10})[0-9a-f]{6,16}"),
 }
@@ -152,6 +154,9 @@ class MessageReader:
                 self._member(parts, choice, base, member)
             elif member.name == "name":
                 path = (*base, "name")
+                if member.value.value in self._tools:
+                    channel = Channel(choice, f"{field}.arguments")
+                    parts.calls.append(ToolCall(member.value.value, channel))
                 # A name that the caller declared tells nothing. Any other may come in pieces.
                 if member.value.value not in self._tools or self._sites.standing(choice, path) is not None:
                     if member.value.value and not named:

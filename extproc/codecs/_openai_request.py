@@ -16,6 +16,7 @@ from extproc.codecs import _openai_fields as names
 from extproc.codecs._openai_fields import Fields, is_off
 from extproc.codecs._openai_segments import Collector, Piece, Speaker, key_of, words_of
 from extproc.domain.errors import PeerError
+from extproc.domain.judging import AnswerFormat, ToolSpec
 from extproc.domain.segment import Origin, Params, Role, Segment, Unscanned
 from extproc.domain.verdict import Reason
 from extproc.wire.strict_json import Array, Number, Object, Text, parse
@@ -37,7 +38,8 @@ class OpenAIRequest:
     """A request as it was read.
 
     ``places`` say of each segment where it stands. ``tools`` are the names of the functions that the
-    caller declared. ``json_answer`` says that the answer's text will itself be JSON.
+    caller declared, ``offered`` these with their parameters. ``json_answer`` says that the answer's text
+    will itself be JSON, ``answer_format`` by which schema.
     """
 
     body: bytes
@@ -49,6 +51,8 @@ class OpenAIRequest:
     usage_asked: bool
     tools: frozenset[str]
     json_answer: bool
+    offered: tuple[ToolSpec, ...] = ()
+    answer_format: AnswerFormat | None = None
 
 
 class Reading(ABC):
@@ -72,7 +76,9 @@ class Reading(ABC):
         self.found = Collector()
         self.unscanned: set[Unscanned] = set()
         self.tool_names: set[str] = set()
+        self.offered: list[ToolSpec] = []
         self.json_answer = False
+        self.answer_schema: str | None = None
         # By how much the answer's cost multiplies beside the sampling parameters that say so.
         self.prompts_count = 1
         self._model = ""
@@ -121,6 +127,8 @@ class Reading(ABC):
             usage_asked=self._usage_asked,
             tools=frozenset(self.tool_names),
             json_answer=self.json_answer,
+            offered=tuple(self.offered),
+            answer_format=AnswerFormat(self.answer_schema) if self.json_answer else None,
         )
 
     def _member(self, member: Member) -> None:
@@ -181,8 +189,34 @@ class Reading(ABC):
         if name not in _FORMATS:
             raise self.fields.fault(member, f"must be of type {', '.join(sorted(_FORMATS))}")
         self.json_answer |= name != "text"
+        if name == "json_schema":
+            self._take_schema(self.fields.object(member))
         words = [word for word in words_of(self.body, member.value) if word is not kind.value]
         self.found.words(words, "response_format", CALLER)
+
+    def _take_schema(self, form: Object) -> None:
+        """The schema of a format: within ``json_schema`` in chats, beside the type in responses."""
+        holder = form.members.get("json_schema")
+        inner = form if holder is None or not isinstance(holder.value, Object) else holder.value
+        schema = inner.members.get("schema")
+        if schema is not None and isinstance(schema.value, Object):
+            self.answer_schema = self.source_of(schema.value)
+
+    def offer(self, tool: Object) -> None:
+        """Note a function that the model may call."""
+        name, parameters = tool.members.get("name"), tool.members.get("parameters")
+        if name is None or not isinstance(name.value, Text):
+            return
+        self.tool_names.add(name.value.value)
+        has_schema = parameters is not None and isinstance(parameters.value, Object)
+        schema = self.source_of(parameters.value) if has_schema and parameters is not None else None
+        kind = tool.members.get("type")
+        takes_text = kind is not None and isinstance(kind.value, Text) and kind.value.value == "custom"
+        self.offered.append(ToolSpec(name.value.value, schema, takes_text))
+
+    def source_of(self, value: Value) -> str:
+        """A value as it stands in the body."""
+        return self.body[value.start : value.end].decode()
 
     def texts(self, member: Member) -> None:
         """A prompt in any of its four shapes: a text, texts, token ids, arrays of token ids."""
@@ -235,6 +269,8 @@ class Reading(ABC):
         if member.name in names.OFF_BY_DEFAULT and is_off(member.value):
             return
         self.json_answer |= member.name in _JSON_ASKED
+        if member.name == "guided_json" and isinstance(member.value, Object):
+            self.answer_schema = self.source_of(member.value)
         self.named_parameter(member, "parameters.*")
 
     def named_parameter(self, member: Member, place: str) -> None:

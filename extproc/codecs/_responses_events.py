@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from extproc.codecs import _triton_http as http
 from extproc.codecs._responses_frame import Ending, Kind, Parts, Site
 from extproc.codecs._responses_walk import NUMBER, Facts, Memory, Walk, is_null
-from extproc.domain.segment import Usage
+from extproc.domain.segment import Channel, Usage
 from extproc.wire.splice import Splice, encode_string
 from extproc.wire.strict_json import Array, Number, Object, Text
 
@@ -238,6 +238,7 @@ class Events:
         self._item(output, named)
         kind = _ITEMS.get(walk.kind_of(item))
         if kind is not None:
+            walk.call(item, Channel(output, kind.field))
             self._begin(walk, kind, item, lambda: self._site_at(walk, kind, output, 0, named))
             return
         walk.members(item, but=("content", "summary"))
@@ -280,7 +281,12 @@ class Events:
     def read_whole(self, document: bytes, root: Object, parts: Parts) -> Ending:
         """Every text of an answer that came at once."""
         self.over = True
-        return self._response(self._walk(document, parts), root)
+        walk = self._walk(document, parts)
+        output = root.members.get("output")
+        for item in output.value.items if output is not None and isinstance(output.value, Array) else ():
+            if isinstance(item, Object) and walk.kind_of(item) in _ITEMS:
+                walk.call(item)
+        return self._response(walk, root)
 
     def _response(self, walk: Walk, response: Object) -> Ending:
         """The response object at its end: how it ended, and its token counts."""

@@ -155,9 +155,7 @@ class _ResponsesReading(Reading):
                     f"may only be of type {', '.join(sorted(_TOOLS))}: no other runs at the client",
                     reason=Reason.PARAMETER_NOT_ALLOWED,
                 )
-            name = tool.members.get("name")
-            if name is not None and isinstance(name.value, Text):
-                self.tool_names.add(name.value.value)
+            self.offer(tool)
             words: list[Text] = []
             for part in tool.members.values():
                 if part is not kind:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _triton_http as http
 from extproc.codecs._responses_frame import Count, Parts, Repeat, Site, Told
+from extproc.domain.judging import ToolCall
 from extproc.wire.json_leaves import key_text, number_text
 from extproc.wire.splice import Splice
 from extproc.wire.strict_json import Array, Constant, Number, Object, Text
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from extproc.domain.limits import Limits
+    from extproc.domain.segment import Channel
     from extproc.wire.strict_json import Member, Value
 
 NUMBER: Final = "sequence_number"
@@ -175,6 +177,13 @@ class Walk:
             raise http.unreadable("an event's number is out of bounds")
         self.parts.count = Count(number, member.value.start, member.value.end)
         return number
+
+    def call(self, item: Object, channel: Channel | None = None) -> None:
+        """Tell of a tool call: where its arguments will stream, or those that it has."""
+        name, said = item.members.get("name"), item.members.get("arguments") or item.members.get("input")
+        called = name.value.value if name is not None and isinstance(name.value, Text) else ""
+        whole = said.value.value if said is not None and isinstance(said.value, Text) else None
+        self.parts.calls.append(ToolCall(called, channel, whole if channel is None else None))
 
     # --- every string ----------------------------------------------------------------------------
 

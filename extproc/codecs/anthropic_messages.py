@@ -51,6 +51,8 @@ class MessagesSession(OneExchange):
             segments=self._request.segments,
             inspectable_bytes=len(body),
             unscanned=self._request.unscanned,
+            tools=self._request.offered,
+            answer_format=self._request.answer_format,
         )
 
     def write_body(self, edits: RequestEdits) -> bytes:

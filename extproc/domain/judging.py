@@ -22,11 +22,12 @@ BLOCKED_STATUS: Final = 403
 class ToolSpec(NamedTuple):
     """A tool that a request offers: its name, and the JSON schema of its arguments as it stands there.
 
-    ``parameters`` is None where the tool has none.
+    ``parameters`` is None where the tool has none. ``takes_text``: it takes any text, and no JSON.
     """
 
     name: str
-    parameters: str | None
+    parameters: str | None = None
+    takes_text: bool = False
 
 
 class ToolCall(NamedTuple):
