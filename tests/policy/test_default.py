@@ -49,7 +49,7 @@ def test_nothing_is_kept_until_an_operator_says_so(policies):
     assert set(WRITTEN["policies"]["default"]["bodies"]) == set(BodiesEntry.model_fields) - {"reviewer_key"}
 
 
-JUDGES = {"prompt_leak"}
+JUDGES = {"links", "moderation", "output_schema", "prompt_leak", "tool_policy"}
 
 
 def test_only_judges_that_nobody_wants_unasked_are_off_until_an_operator_says_so():

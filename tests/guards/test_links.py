@@ -1,0 +1,243 @@
+import pytest
+from exchanges import exchange, guard_env, read_only
+from hypothesis import example, given
+from hypothesis import strategies as st
+from judging import cuts, judged, pieces_of
+
+from extproc.domain.judging import OnAnswer
+from extproc.domain.limits import LIMITS
+from extproc.domain.segment import Channel
+from extproc.domain.verdict import Mode, Reason
+from extproc.guards import links
+from extproc.guards._links import Hosts, LinkScanner
+from extproc.guards.links import OnLink, Settings
+
+HOSTS = ("example.com", "*.docs.example.com")
+
+
+def scanner(*, edits=True, hosts=HOSTS):
+    return lambda: LinkScanner(Hosts(hosts), replacement="[LINK]" if edits else None)
+
+
+def redacted(text):
+    made = scanner()()
+    released = made.feed(text).released
+    return released + made.feed("", eof=True).released
+
+
+BAD = {
+    "https://evil.test/a?q=b": "[LINK]",
+    "see https://evil.test/a, and": "see [LINK] and",
+    "![pixel](https://evil.test/p.png?d=secret)": "![pixel]([LINK])",
+    "[text](<https://evil.test/a>)": "[text](<[LINK]>)",
+    "[text](\n  //evil.test/a)": "[text](\n  [LINK])",
+    '[text](/\\evil.test/a "title")': '[text]([LINK] "title")',
+    "[id]: https://evil.test/a": "[id]: [LINK]",
+    "[id]://evil.test/a": "[id]:[LINK]",
+    "[id]:   //evil.test/a": "[id]:   [LINK]",
+    "<https://evil.test>": "<[LINK]>",
+    '<img src="https://evil.test/x">': '<img src="[LINK]">',
+    "<img src=//evil.test/x>": "<img src=[LINK]>",
+    "<img src = //evil.test/x>": "<img src = [LINK]>",
+    "<a href='HTTPS://EVIL.TEST'>": "<a href='[LINK]'>",
+    "<img srcset='a.png 1x, //evil.test/b 2x'>": "<img srcset='a.png 1x, [LINK] 2x'>",
+    "background: url(//evil.test/x)": "background: url([LINK])",
+    "url( 'https://evil.test/x' )": "url( '[LINK]' )",
+    "www.evil.test/x": "[LINK]",
+    "(WWW.evil.test)": "([LINK])",
+    "ftp://evil.test": "[LINK]",
+    "wss://evil.test/socket": "[LINK]",
+    "app://open": "[LINK]",
+    "https:evil.test/x": "[LINK]",
+    "https:/evil.test/x": "[LINK]",
+    "https:\\\\evil.test\\x": "[LINK]",
+    "中文https://evil.test": "中文[LINK]",
+    "https://example.com@evil.test/x": "[LINK]",
+    "https://example.com:pass@evil.test": "[LINK]",
+    "https://example.com.evil.test": "[LINK]",
+    "https://example.com,.evil.test": "[LINK]",
+    "https://example.com。evil.test": "[LINK]",
+    "https://example.com\\@evil.test": None,
+    "https://%65xample.com/": "[LINK]",
+    "https://[::1]/x": "[LINK]",
+    "https://127.0.0.1/x": "[LINK]",
+    "https://example.com/?next=https://evil.test/x": "https://example.com/?next=[LINK]",
+    "https://example.com/?next=//evil.test/x": "https://example.com/?next=[LINK]",
+    "https://notexample.com": "[LINK]",
+    "https://docs.example.com": "[LINK]",
+    "https://evil.test/.docs.example.com": "[LINK]",
+    "https://evil?.docs.example.com": "[LINK]",
+    "[a](&#104;ttps://evil.test)": "[a]([LINK])",
+    "[a](https&colon;//evil.test)": "[a]([LINK])",
+    "[a](https\\://evil.test)": "[a]([LINK])",
+    "[a](https:\\/\\/evil.test)": "[a]([LINK])",
+    "<img src='ht\ntps://evil.test'>": "<img src='ht\n[LINK]'>",
+    "data:text/html;base64,PHA+": "[LINK]",
+    "[a](data:,x)": "[a]([LINK])",
+    "[a](javascript:alert(1))": "[a]([LINK](1))",
+    '{"a": "https://evil.test/\\"q\\""}': '{"a": "[LINK]\\"q\\""}',
+}
+GOOD = [
+    "https://example.com",
+    "https://example.com:8443/a?b=c#d.",
+    "(see https://EXAMPLE.com/a), then",
+    "[a](https://a.docs.example.com/x_y)",
+    "**https://example.com**",
+    "<https://example.com/>",
+    "a relative [link](/docs/a.md) and ![one](img/a.png)",
+    "// a comment",
+    "x = 1 //comment.text",
+    "a//b.c and C:\\Users\\me and C:/Users",
+    'std::string, note:this, 12:30, {"data": 1}, data: yes',
+    "the https:// prefix, or https: alone",
+    "AT&T &amp; more; a & b",
+    "re.compile(r'\\d+:\\w')",
+    "mail me@evil.test",
+]
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_a_link_to_another_host_goes(text):
+    left = redacted(text)
+    if BAD[text] is not None:
+        assert left == BAD[text]
+    else:
+        # Browsers go to the first host, others to the second: some of the two is allowed.
+        assert left in {text, "[LINK]"}
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_everything_else_stays(text):
+    assert redacted(text) == text
+    assert judged(scanner(edits=False), [text]) == (text, ())
+
+
+@pytest.mark.parametrize("text", [text for text, left in BAD.items() if left is not None])
+def test_nothing_of_a_link_goes_out_before_an_answer_ends(text):
+    released, found = judged(scanner(edits=False), list(text))
+    assert (released, len(found)) == (BAD[text].partition("[LINK]")[0], 1)
+
+
+fragments = st.sampled_from(
+    [
+        *BAD,
+        *GOOD,
+        "https",
+        "://",
+        "evil.test",
+        "example.com",
+        "//",
+        "www.",
+        "&#104;",
+        "(",
+        ")",
+        '"',
+        " ",
+        "\\",
+    ]
+)
+texts = st.lists(fragments, max_size=8).map("".join) | st.text(
+    st.sampled_from('htps:/.w ()\\"&;a@'), max_size=60
+)
+
+
+@given(texts, cuts)
+@example("](", [1])
+def test_what_goes_out_does_not_depend_on_the_cuts(text, places):
+    for edits in (True, False):
+        whole = judged_all(scanner(edits=edits), [text])
+        assert judged_all(scanner(edits=edits), pieces_of(text, places)) == whole
+        assert judged_all(scanner(edits=edits), list(text)) == whole
+
+
+def judged_all(make, pieces):
+    """All that is released, with every finding; where one ends it, up to there."""
+    made = make()
+    released, findings = "", []
+    for piece, eof in [*((piece, False) for piece in pieces), ("", True)]:
+        scan = made.feed(piece, eof=eof)
+        released += scan.released
+        findings += scan.findings
+        if scan.findings and made._replacement is None:
+            return released, findings
+    return released, findings
+
+
+@given(texts)
+def test_what_is_left_has_no_link(text):
+    assert judged(scanner(edits=False), [redacted(text)])[1] == ()
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000, 5_000])
+def test_a_long_word_is_held_within_its_bound_and_still_read(size):
+    filler = "x" * 3_000
+    text = f"{filler}https://evil.test/{filler} end"
+    made = scanner()()
+    released = ""
+    for start in range(0, len(text), size):
+        released += made.feed(text[start : start + size]).released
+        assert made.held_chars <= LIMITS.link_word_chars_max
+    released += made.feed("", eof=True).released
+    assert released == f"{filler}[LINK] end"
+
+
+@pytest.mark.parametrize("host", ["a" * 400, "u:" + "p" * 400 + "@example.com"])
+def test_a_host_that_is_longer_than_hosts_are_is_not_allowed(host):
+    assert redacted("x" * 600 + f"https://{host}") == "x" * 600 + "[LINK]"
+
+
+def test_json_stays_json():
+    text = '{"a": "see \\"https://evil.test/x\\" now", "b": "https://evil.test\\\\", "c": 1}'
+    assert redacted(text) == '{"a": "see \\"[LINK]\\" now", "b": "[LINK]\\\\", "c": 1}'
+    made = scanner()()
+    assert "".join(made.feed(letter).released for letter in text) + made.feed(
+        "", eof=True
+    ).released == redacted(text)
+
+
+# --- the guard -----------------------------------------------------------------------------------
+
+
+def guard(**settings):
+    return links.GUARD.build(Settings(**settings), guard_env())
+
+
+def test_it_is_off_until_a_policy_wants_it():
+    assert links.GUARD.mode is Mode.OFF
+    assert guard().scanner(read_only()) is None
+
+
+@pytest.mark.parametrize("answer", OnLink)
+def test_what_a_policy_wants_done(answer):
+    watch = guard(answer=answer).scanner(exchange("hi"))
+    assert watch.reason is Reason.LINK_FOUND
+    assert watch.edits is (answer is OnLink.REDACT)
+    assert watch.on_finding is (OnAnswer.FLAG if watch.edits else OnAnswer(answer))
+    made = watch.judge.begin().open(Channel(0, "content"))
+    scan = made.feed("a https://evil.test b", eof=True)
+    ends = answer in {OnLink.CUT, OnLink.REPLACE}
+    assert (scan.released, len(scan.findings)) == ("a " if ends else "a [LINK] b", 1)
+
+
+@pytest.mark.parametrize(
+    ("field", "settings", "read"),
+    [
+        ("content", {}, True),
+        ("output.*", {}, True),
+        ("thinking", {}, True),
+        ("tool_calls.0.name", {}, False),
+        ("tool_calls.0.arguments", {}, False),
+        ("tool_calls.0.arguments", {"arguments": True}, True),
+    ],
+)
+def test_which_texts_are_read(field, settings, read):
+    judging = guard(**settings).scanner(exchange("hi")).judge.begin()
+    assert (judging.open(Channel(0, field)) is not None) is read
+
+
+@pytest.mark.parametrize(
+    "host", ["https://example.com", "Example.com", "example.com/", "*", "a..b", "", "*.*.a"]
+)
+def test_what_is_no_host_is_refused(host):
+    with pytest.raises(ValueError, match="hosts must be names"):
+        Settings(hosts=(host,))
