@@ -57,11 +57,15 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(seed: int, documents: int, jobs: int) -> Tally:
-    """All batches, at most ``jobs`` at once; the tally does not depend on their number."""
-    wanted = ((batch, min(_BATCH, documents - batch * _BATCH)) for batch in range(-(-documents // _BATCH)))
+def run(seed: int, documents: int, jobs: int, limit_s: float) -> Tally:
+    """All batches that begin within the limit; what is in each depends on seed and number alone."""
     total = Tally()
     told_at = began = time.monotonic()
+    wanted = (
+        (batch, min(_BATCH, documents - batch * _BATCH))
+        for batch in range(-(-documents // _BATCH))
+        if time.monotonic() - began < limit_s
+    )
     # Not forked: a process of its own starts with empty tables.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         for tally in _in_turn(pool, seed, wanted, jobs + 1):
