@@ -117,6 +117,8 @@ class AnswerReader:
         return self._named(event, names[0][1], event.data)
 
     def _named(self, event: SseFrame, name: bytes, document: bytes) -> list[ResponseFrame]:
+        # As it came: a line end within a string is no JSON.
+        root = self._parse(document)
         if event.data_span is not None and len(event.fields) == 1:
             raw, base = event.raw, event.data_span[0]
         else:
@@ -125,7 +127,6 @@ class AnswerReader:
             document = document.replace(b"\n", b" ")
             raw, base = prefix + document + b"\n\n", len(prefix)
         kind = name.decode(errors="replace")
-        root = self._parse(document)
         if anthropic.is_error(root) or kind == anthropic.ERROR:
             return self._failed_event(kind, raw, base, document)
         named = root.members.get("type")

@@ -292,6 +292,7 @@ def test_a_delta_has_no_members_in_which_a_text_could_come_in_pieces(extra):
         b"event: ping\ndata: [DONE]\n\n",
         b"data: [DONE]\n\n",
         b'event: ping\ndata: {"type":"ping"}',
+        b'event: ping\ndata: {"type":"ping","x":"a\ndata: b"}\n\n',
         b'event: \xff\ndata: {"type":"\xff"}\n\n',
     ],
 )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
-from evasion_rig import POLICY, TENANTS, closes_at_once, only
+from evasion_rig import POLICY, TENANTS, closes_at_once, only, warm_up
 from evasion_wires import GRPC_WIRES, HTTP_WIRES, Wire, ids
 from hostile_grpc import SOUND, HostileGrpc, Told
 from hostile_streams import STREAMS, WHOLE, Event, event, text_in, written
@@ -67,6 +67,8 @@ def gateway(
     maker = GatewayMaker(tmp_path_factory, upstream.port, valkey.url, grpc_port=calls.port)
     try:
         gateway = maker(policy=POLICY, tenants=TENANTS, openai_port=upstream.port, edit=closes_at_once)
+        upstream.answers[HTTP_WIRES[0].path] = whole(WHOLE["generate"]("hello"))
+        warm_up(gateway)
         yield gateway
         log = gateway.headgate.log_path.read_text()
         assert "Traceback" not in log
@@ -197,6 +199,9 @@ TRICKS = {
         lambda events: written(events, prefix=b"data:  "), REFUSED, NAMED | {"generate_stream"}
     ),
     "several lines": Trick(changed(lambda said: said.replace(b",", b",\ndata: ", 1))),
+    "a line end within a string": Trick(
+        changed(lambda said: said.replace(b"here", b"he\ndata: re", 1)), REFUSED
+    ),
     "names of the server's": Trick(
         lambda events: written([(name or "message", said) for name, said in events]), REFUSED, NAMED
     ),

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
 import pytest
 import yaml
 from evasion_wires import MODEL, OTHERS, SECRETS, SYNC, Wire
-from live_traffic import serves
+from live_traffic import GENERATE
 from raw_http import Fields, Frames, Heard, conversation, request_bytes
-from real_parts import Gateway, GatewayMaker, StandIn, running
+from real_parts import Gateway, GatewayMaker, StandIn, eventually, running
 from triton_models import TritonOf
 
 from extproc.demo.install import install_triton
@@ -116,12 +117,23 @@ def rig_of(factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Rig]:
         with running(triton), running(front):
             gateway = maker(policy=POLICY, tenants=TENANTS, openai_port=front.port, edit=closes_at_once)
             rig = Rig(gateway, StandIn(triton, scripts, journal))
-            # The first request finds the filter and the models cold.
-            serves(gateway, rig.stand_in)
+            warm_up(gateway)
             yield rig
             check_nothing_left(gateway, journal)
     finally:
         maker.close()
+
+
+def warm_up(gateway: Gateway) -> None:
+    """Have the filter serve: cold, it may be unwell to Envoy for a moment after its first request."""
+    with gateway.client() as client:
+        body = {"text_input": "hello there", "exclude_input_in_output": True}
+
+        def answered() -> bool:
+            return client.post(GENERATE, json=body).status_code == HTTPStatus.OK
+
+        for _ in range(2):
+            assert eventually(answered, within_s=30.0)
 
 
 def closes_at_once(text: str) -> str:
