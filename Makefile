@@ -14,7 +14,7 @@ STAMP := $(VENV)/.headgate-installed
 # Written for people; pip's own settings (an index of your own, say) come from its usual places.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo play test check format types unit e2e fuzz agreement exactness proto bench lock secrets clean
+.PHONY: help demo play test check format types unit e2e fuzz agreement exactness mutants proto bench lock secrets clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name what; do printf '  make %-9s %s\n' "$$name" "$$what"; done
@@ -56,6 +56,9 @@ agreement: $(STAMP) ## The long differential fuzz against the real Triton (AGREE
 
 exactness: $(STAMP) ## Ten million documents cut at random through the redaction engine (EXACTNESS='--documents 200000')
 	@$(BIN)/python tests/fuzz/redaction_run.py $(EXACTNESS)
+
+mutants: $(STAMP) ## Seed bugs into the redaction engine, one by one: which do the fast tests notice? (MUTANTS='--only kernel')
+	@$(BIN)/python tests/fuzz/redaction_mutants.py $(MUTANTS)
 
 bench: $(STAMP) ## Measure the filter beside Envoy alone (BENCH='--write' puts the figures into the README)
 	@$(BIN)/python tests/bench/bench_run.py $(BENCH)
