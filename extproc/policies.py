@@ -87,7 +87,9 @@ def redact_all(text: str) -> str:
     Only one thread at a time may call it.
     """
     redactor = _body_redactor()
-    watches = [RuleWatch(pack=pack, entity_types=frozenset()) for pack in sorted(_vocabulary().packs)]
+    # By name, so that shapes count too that by default do not.
+    packs = _vocabulary().packs
+    watches = [RuleWatch(pack=pack, entity_types=types) for pack, types in sorted(packs.items())]
     for _ in range(_REDACTIONS_MAX):
         scan = redactor(watches).feed(text, eof=True)
         if scan.released == text:

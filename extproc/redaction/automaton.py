@@ -316,5 +316,5 @@ def _identity(rule: Rule) -> tuple[str | float | bool, ...]:
         raise RuleError(rule.name, "its validator is not in the registry")
     return (
         *(rule.name, rule.entity_type, rule.pack, rule.body, rule.left.value, rule.right.value),
-        *(validator, rule.needs, rule.score, rule.ignore_case),
+        *(validator, rule.needs, rule.score, rule.ignore_case, rule.default),
     )

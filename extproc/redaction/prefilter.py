@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 DEPTH: Final = 8  # characters or runs looked at: enough to tell most prefixes from words (measured).
 PATHS_MAX: Final = 256  # ways through one body before it is cut short.
+PATHS_KEPT_MAX: Final = 32  # of one body: more cost more to compile than they tell.
+NARROW_MAX: Final = 8  # characters of a set that tells one word from another.
+WIDE_KEPT_MAX: Final = 2  # larger sets that one path may ask for.
 FAN_MAX: Final = 4  # alternatives tried one by one before they are split in halves.
 
 
@@ -43,15 +46,38 @@ def prefilter(parts: Sequence[tuple[Boundary, Node, str]]) -> re.Pattern[str]:
 
     It never matches where there are none.
     """
-    grouped: dict[tuple[str, Boundary], set[_Path]] = {}
+    words: dict[tuple[str, Boundary], set[_Path]] = {}
+    others: dict[tuple[str, Boundary], list[set[_Path]]] = {}
     for boundary, node, wanted in parts:
-        for path in _paths([node], DEPTH):
-            grouped.setdefault((wanted, _coarse(boundary, path)), set()).add(path)
-    groups = [
-        _left(boundary) + (f"(?={_source(paths)}){wanted}" if wanted else _source(paths))
-        for (wanted, boundary), paths in sorted(grouped.items())
-    ]
+        for key, paths in _by_boundary(boundary, _deepest(node), wanted).items():
+            narrow = {_telling(path) for path in paths if _is_narrow(path)}
+            words.setdefault(key, set()).update(narrow)
+            others.setdefault(key, []).append({path for path in paths if not _is_narrow(path)})
+    groups = []
+    for key in sorted(words):
+        wanted, boundary = key
+        # Words are told apart in one tree; large sets overlap, and a tree of overlaps explodes.
+        sources = [_source(paths) for paths in (words[key], *others[key]) if paths]
+        joined = "(?:" + "|".join(dict.fromkeys(sources)) + ")"
+        groups.append(_left(boundary) + (f"(?={joined}){wanted}" if wanted else joined))
     return re.compile("|".join(groups) if groups else r"(?!)")
+
+
+def _by_boundary(
+    boundary: Boundary, paths: Iterable[_Path], wanted: str
+) -> dict[tuple[str, Boundary], set[_Path]]:
+    found: dict[tuple[str, Boundary], set[_Path]] = {}
+    for path in paths:
+        found.setdefault((wanted, _coarse(boundary, path)), set()).add(path)
+    return found
+
+
+def _is_narrow(path: _Path) -> bool:
+    return bool(path) and not path[0].run and _width(path[0]) <= NARROW_MAX
+
+
+def _width(step: _Step) -> int:
+    return sum(high - low + 1 for low, high in step.chars)
 
 
 def ahead(chars: Iterable[CharSet], needs: CharSet, chars_max: int | None) -> str:
@@ -65,6 +91,25 @@ def ahead(chars: Iterable[CharSet], needs: CharSet, chars_max: int | None) -> st
     others = cs.complement(cs.union(cs.complement(cs.union(*chars)), needs))
     passed = f"{cs.class_source(others)}{{0,{chars_max}}}+" if others else ""
     return rf"(?={passed}(?:\Z|{cs.class_source(needs)}))"
+
+
+def _deepest(node: Node) -> set[_Path]:
+    """The paths as deep as they are few; a body with many short words is looked at less deep."""
+    for depth in range(DEPTH, 1, -1):
+        found = _paths([node], depth)
+        if () not in found and len(found) <= PATHS_KEPT_MAX:
+            return found
+    return _paths([node], 1)
+
+
+def _telling(path: _Path) -> _Path:
+    """The path up to a few characters of large sets."""
+    wide = 0
+    for at, step in enumerate(path):
+        wide += not step.run and _width(step) > NARROW_MAX
+        if wide == WIDE_KEPT_MAX:
+            return path[: at + 1]
+    return path
 
 
 def _coarse(boundary: Boundary, path: _Path) -> Boundary:

@@ -69,6 +69,8 @@ class Rule:
         needs: Characters of which the validator asks for at least one; what has none is not even looked at.
         score: How sure a match is, in [0, 1].
         ignore_case: For ASCII letters of the body.
+        default: Whether it counts where a policy names no entity types. Shapes that ordinary text has too
+            (nine digits, a date) count only where their type is named.
         matches: Texts that hold a match.
         rejects: Texts that hold none.
     """
@@ -83,5 +85,6 @@ class Rule:
     needs: str = ""
     score: float = 1.0
     ignore_case: bool = False
+    default: bool = True
     matches: tuple[str, ...] = ()
     rejects: tuple[str, ...] = ()

@@ -22,6 +22,11 @@ _MASK: Final = re.compile(r"mask:(\d{1,2})")
 _REPLACE: Final = re.compile(r"replace:(.{0,64})")
 
 
+def default_mask(automaton: Automaton) -> int:
+    """The bit set of the rules that count where nothing is named."""
+    return sum(1 << number for number, rule in enumerate(automaton.rules) if rule.default)
+
+
 class Redactor:
     """Makes scanners and finds in whole texts, by name of pack, entity type and operator.
 
@@ -34,6 +39,7 @@ class Redactor:
         self._automaton = automaton
         self._hash_key = hash_key
         self._pack_of = {rule.name: rule.pack for rule in automaton.rules}
+        self._defaults = default_mask(automaton)
         self._plans: dict[tuple[object, ...], Plan] = {}
 
     def __call__(self, watches: Sequence[RuleWatch]) -> PackScanner:
@@ -70,9 +76,10 @@ class Redactor:
         operators: dict[str, Operator] = {}
         for watch in watches:
             try:
-                mask |= self._automaton.mask(watch.entity_types or None, [watch.pack])
+                chosen = self._automaton.mask(watch.entity_types or None, [watch.pack])
             except KeyError as error:
                 raise PolicyError(f"no rule has the entity type or pack {error.args[0]}") from None
+            mask |= chosen if watch.entity_types else chosen & self._defaults
             for entity_type, text in watch.operators.items():
                 operators[entity_type] = self._operator(text)
         try:

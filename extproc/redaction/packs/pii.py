@@ -1,4 +1,4 @@
-"""Personal data: shapes of values that name or reach a person.
+"""Personal data of no country: mail, cards, accounts, addresses of networks, things and wallets.
 
 Entity types and what counts as one follow the public recognizers of Presidio; shapes and checks come
 from the standards that ``validators`` names. The bodies are this project's own.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from extproc.redaction import validators
+from extproc.redaction.packs._rules import named, number, shape
 from extproc.redaction.rules import Boundary, Rule
+from extproc.redaction.validators import generic
 
 _HEX4 = "[0-9A-Fa-f]{1,4}"
 _OCTET = r"\d{1,3}"
@@ -17,6 +18,29 @@ _IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
 _AFTER_GAP = rf"(?:{_HEX4}:){{0,5}}{_IPV4}|{_HEX4}(?::{_HEX4}){{0,6}}"
 _LOCAL = r"[A-Za-z0-9_.%+\-\u00c0-\u04ff]"
 _LABEL = r"[A-Za-z0-9\u00c0-\u04ff][A-Za-z0-9\-\u00c0-\u04ff]{0,62}"
+_DAY: Final = r"(?:0?[1-9]|[12]\d|3[01])"
+_MONTH: Final = r"(?:0?[1-9]|1[0-2])"
+_YEAR: Final = r"(?:(?:18|19|20)\d{2})"
+_MONTH_NAME: Final = (
+    "(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    "|nov(?:ember)?|dec(?:ember)?)"
+)
+_DATE: Final = (
+    rf"{_YEAR}[\-/.]{_MONTH}[\-/.]{_DAY}|{_MONTH}(?:/{_DAY}/|-{_DAY}-|\.{_DAY}\.)(?:{_YEAR}|\d{{2}})"
+    rf"|{_DAY}(?:/{_MONTH}/|-{_MONTH}-|\. ?{_MONTH}\. ?)(?:{_YEAR}|\d{{2}})"
+)
+_WORDY_DATE: Final = (
+    rf"{_DAY}(?:st|nd|rd|th)?[ .\-]{{1,2}}(?:of )?{_MONTH_NAME}[ .,\-]{{1,2}}(?:{_YEAR}|\d{{2}})"
+    rf"|{_MONTH_NAME}[ .\-]{{1,2}}{_DAY}(?:st|nd|rd|th)?[ ,]{{1,2}}{_YEAR}"
+)
+_SHORT_DATE: Final = (
+    rf"{_MONTH_NAME}-(?:\d{{2}}|{_YEAR})|{_DAY}-{_MONTH_NAME}|{_MONTH}/{_YEAR}|{_MONTH}/{_DAY}"
+)
+_URL: Final = r"[^\s\"'<>()\[\]{}|\\^`]"
+_TOP_LEVEL: Final = (
+    "(?:com|org|net|edu|gov|io|ai|dev|app|info|biz|site|online|shop|xyz|me|eu|uk|de|fr|it|es|nl|se|no|dk|fi|ch|at"
+    "|be|pl|cz|pt|ie|us|ca|mx|br|ar|cl|au|nz|in|jp|cn|kr|sg|th|ph|za|il|tr|ru)"
+)
 
 RULES: Final[tuple[Rule, ...]] = (
     # The end stays open: once a domain of letters has begun, whatever continues it belongs to it.
@@ -43,7 +67,7 @@ RULES: Final[tuple[Rule, ...]] = (
         body=r"[1-6]\d{3}(?:[ \-]?\d{4}[ \-]?\d{4}[ \-]?\d{1,4}(?:[ \-]?\d{1,3})?"
         r"|[ \-]?\d{6}[ \-]?\d{4,5})",
         left=Boundary.NOT_DASHED,
-        validator=validators.card,
+        validator=generic.card,
         matches=("4111111111111111", "4012-8888-8888-1881", "5555 5555 5555 4444", "371449635398431"),
         rejects=("4111111111111112", "4012-8888 8888-1881", "41111111111111111", "1748503543012"),
     ),
@@ -52,80 +76,9 @@ RULES: Final[tuple[Rule, ...]] = (
         entity_type="IBAN_CODE",
         pack="pii",
         body=r"[A-Z]{2}\d{2}(?:[ \-]?[A-Z0-9]){11,30}",
-        validator=validators.iban,
+        validator=generic.iban,
         matches=("GB82 WEST 1234 5698 7654 32", "DE89370400440532013000"),
         rejects=("GB82 WEST 1234 5698 7654 33", "DE8937040044053201300", "ZZ89370400440532013000"),
-    ),
-    Rule(
-        name="ssn",
-        entity_type="US_SSN",
-        pack="pii",
-        body=r"\d{3}[ .\-]\d{2}[ .\-]\d{4}",
-        left=Boundary.NOT_DASHED,
-        right=Boundary.NOT_DASHED,
-        validator=validators.ssn,
-        score=0.85,
-        matches=("219-09-9999", "ssn 219 09 9998."),
-        rejects=("000-12-3456", "666-12-3456", "219-00-9999", "219-09.9999", "219-09-99990"),
-    ),
-    Rule(
-        name="itin",
-        entity_type="US_ITIN",
-        pack="pii",
-        body=r"9\d{2}[ \-](?:5\d|6[0-5]|7\d|8[0-8]|9[0-24-9])[ \-]\d{4}",
-        left=Boundary.NOT_DASHED,
-        right=Boundary.NOT_DASHED,
-        score=0.5,
-        matches=("911-70-1234",),
-        rejects=("911-89-1234", "811-70-1234"),
-    ),
-    Rule(
-        name="phone-international",
-        entity_type="PHONE_NUMBER",
-        pack="pii",
-        body=r"(?:\+|00)[1-9]\d{0,2}(?:[ .\-]?\(\d{1,4}\))?(?:[ .\-]{0,2}\d){6,13}",
-        left=Boundary.NOT_WORD,
-        validator=validators.phone,
-        score=0.75,
-        matches=("+44 20 7946 0958", "+1 (415) 555-2671", "0049 30 123456", "+4915112345678"),
-        rejects=("+12", "+1 2 3", "+0123456789"),
-    ),
-    # With spaces alone an NHS number is likelier, with dots, dashes or brackets a phone is.
-    Rule(
-        name="phone-us",
-        entity_type="PHONE_NUMBER",
-        pack="pii",
-        body=r"(?:1[ .\-])?(?:\([2-9]\d{2}\)[ \-]?|[2-9]\d{2}[.\-])[2-9]\d{2}[ .\-]\d{4}",
-        left=Boundary.NOT_DASHED,
-        right=Boundary.NOT_DASHED,
-        validator=validators.phone,
-        score=0.75,
-        matches=("(415) 555-2671", "415-555-2671", "1-415-555-2671", "415.555.2671"),
-        rejects=("115-555-2671", "415-155-2671", "415-555-26711", "4155552671"),
-    ),
-    Rule(
-        name="nhs",
-        entity_type="UK_NHS",
-        pack="pii",
-        body=r"\d{3}[ \-]\d{3}[ \-]\d{4}",
-        left=Boundary.NOT_DASHED,
-        right=Boundary.NOT_DASHED,
-        validator=validators.nhs,
-        score=0.85,
-        matches=("943 476 5919", "401-023-2137"),
-        rejects=("943 476 5918", "943 476 59190"),
-    ),
-    Rule(
-        name="phone-us-spaced",
-        entity_type="PHONE_NUMBER",
-        pack="pii",
-        body=r"(?:1[ \-])?[2-9]\d{2} [2-9]\d{2}[ \-]\d{4}",
-        left=Boundary.NOT_DASHED,
-        right=Boundary.NOT_DASHED,
-        validator=validators.phone,
-        score=0.6,
-        matches=("415 555 2670", "1 415 555-2671"),
-        rejects=("115 555 2671", "415 155 2671"),
     ),
     Rule(
         name="ipv4",
@@ -133,7 +86,7 @@ RULES: Final[tuple[Rule, ...]] = (
         pack="pii",
         body=rf"{_IPV4}(?:/\d{{1,2}})?",
         left=Boundary.NOT_DOTTED,
-        validator=validators.ipv4,
+        validator=generic.ipv4,
         score=0.6,
         matches=("192.168.0.1", "10.0.0.0/8.", "255.255.255.255"),
         rejects=("192.168.0", "256.1.1.1", "1.2.3.4567"),
@@ -146,7 +99,7 @@ RULES: Final[tuple[Rule, ...]] = (
         body=rf"(?:{_HEX4}(?::{_HEX4}){{5}}:(?:{_HEX4}:{_HEX4}|{_IPV4})"
         rf"|{_HEX4}(?::{_HEX4}){{0,6}}::(?:{_AFTER_GAP})?|::(?:{_AFTER_GAP}))"
         r"(?:%[A-Za-z0-9]{1,15})?(?:/\d{1,3})?",
-        validator=validators.ipv6,
+        validator=generic.ipv6,
         needs="0123456789",
         score=0.6,
         matches=("2001:db8::8a2e:370:7334", "::1", "fe80::1", "2345:425:2CA1::23b5", "fe80::1%eth0/64"),
@@ -159,7 +112,7 @@ RULES: Final[tuple[Rule, ...]] = (
         body=r"[0-9A-Fa-f]{2}(?:[:\-][0-9A-Fa-f]{2}){5}",
         left=Boundary.NOT_DASHED,
         right=Boundary.NOT_DASHED,
-        validator=validators.mac,
+        validator=generic.mac,
         score=0.6,
         matches=("00:1A:2B:3C:4D:5E", "00-1A-2B-3C-4D-5E"),
         rejects=("00:1A:2B:3C:4D", "FF:FF:FF:FF:FF:FF", "10:2F:33-AC-29-C3"),
@@ -169,11 +122,93 @@ RULES: Final[tuple[Rule, ...]] = (
         entity_type="CRYPTO",
         pack="pii",
         body="[13][1-9A-HJ-NP-Za-km-z]{25,34}|(?:bc1[ac-hj-np-z02-9]{11,71}|BC1[AC-HJ-NP-Z02-9]{11,71})",
-        validator=validators.bitcoin,
+        validator=generic.bitcoin,
         matches=(
             "16Yeky6GMjeNkAiNcBY7ZhrLoMSgg1BoyZ",
             "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq",
         ),
         rejects=("16Yeky6GMjeNkAiNcBY7ZhrLoMSgg1BoyY", "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdp"),
+    ),
+    shape(
+        "CRYPTO",
+        "0x[0-9a-f]{40}",
+        name="ethereum",
+        ignore_case=True,
+        matches=("0x" + "52908400098527886E0F7030069857D2E4169EE7",),
+        rejects=("0x52908400098527886E0F7030069857D2E4169EE", "52908400098527886E0F7030069857D2E4169EE7"),
+    ),
+    named(
+        "CREDIT_CARD",
+        "(?:(?:credit|debit|maestro|bank)[ _\\-]?)?card",
+        r"(?:5[0678]|6[37])\d{10}",
+        validator=generic.card_beside,
+        matches=("card number is 675984103431",),
+        rejects=("card number is 675984103432", "675984103431"),
+    ),
+    # A day beside a word for birth; any other day is ordinary text.
+    named(
+        "DATE_OF_BIRTH",
+        "dob|d\\.o\\.b\\.?|date of birth|birth[ _\\-]?da(?:te|y)|born(?: on)?|geburtsdatum|geboren am|geb\\."
+        "|fecha de nacimiento|nacid[oa] el|date de naissance|née? le|data di nascita|nat[oa] il|data de nascimento",
+        rf"{_DATE}|{_WORDY_DATE}",
+        matches=(
+            "DOB: 02/03/1984",
+            "date of birth. It's 6/24/1991",
+            "born on 4 July 1976",
+            "Geburtsdatum: 04.07.1976",
+            '"birth_date": "1984-02-03"',
+        ),
+        rejects=("born in 1984", "Today is 02/03/1984", "dob unknown"),
+    ),
+    shape(
+        "DATE_TIME",
+        rf"(?:{_DATE}|{_WORDY_DATE}|{_SHORT_DATE})(?:[T ]\d{{1,2}}:\d{{2}}(?::\d{{2}}(?:\.\d{{1,9}})?)?(?:Z|[+\-]\d{{2}}:?\d{{2}})?)?",
+        ignore_case=True,
+        matches=("Today is 5-20-2021", "2021-05-21T14:30:00Z", "21.5.21", "May-21", "5-May-2021"),
+        rejects=("2024-13-15T14:30:00Z", "2024-12-32", "1.2.3.4.5"),
+        default=False,
+    ),
+    *number(
+        "VEHICLE_VIN",
+        "[A-HJ-NPR-Z0-9]{17}",
+        words="vin|vehicle identification|chassis|fahrgestellnummer",
+        says="VIN",
+        example="1M8GDM9AXKP042788",
+        wrong="1M8GDM9A1KP042788",
+        validator=generic.vin,
+    ),
+    *number(
+        "IMEI",
+        r"\d{2}-?\d{6}-?\d{6}-?\d",
+        words="imei",
+        says="IMEI",
+        example="490154203237518",
+        wrong="490154203237519",
+        validator=generic.imei,
+    ),
+    named(
+        "BIC_CODE",
+        "bic|swift(?:/bic)?|bic/swift",
+        "[A-Z]{4}[A-Z]{2}[A-Z0-9]{2}(?:[A-Z0-9]{3})?",
+        matches=("BIC: DEUTDEFF", "SWIFT code: NEDSZAJJXXX"),
+        rejects=("BIC: DEUT", "DEUTDEFF"),
+    ),
+    shape(
+        "URL",
+        rf"(?:https?|ftp)://{_URL}+|(?:www\.)?(?:[a-z0-9][a-z0-9\-]{{0,40}}\.){{1,4}}{_TOP_LEVEL}(?:/{_URL}*)?",
+        right=Boundary.NONE,
+        left=Boundary.NOT_LOCAL,
+        ignore_case=True,
+        matches=("https://www.example.com/a?b=1", "microsoft.com", "www.example.co.uk"),
+        rejects=("hello.world", "www.microsoft", "a@b"),
+        default=False,
+    ),
+    shape(
+        "UUID",
+        "[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
+        ignore_case=True,
+        matches=("550e8400-e29b-41d4-a716-446655440000",),
+        rejects=("550e8400-e29b-01d4-a716-446655440000", "550e8400-e29b-41d4-a716"),
+        default=False,
     ),
 )

@@ -1,7 +1,7 @@
-"""Checks of a value beyond its shape. Pure; they never raise on what their rule's body can match.
+"""Checks of values that belong to no country: cards, accounts, addresses of networks and wallets.
 
-Sources: ISO/IEC 7812-1 (Luhn), ISO 13616 (IBAN), SSA's randomisation notes (SSN), IRS (ITIN), NHS data
-dictionary (modulus 11), BIP 13, 173 and 350 (Bitcoin addresses), RFC 4291 (IPv6), ITU-T E.164.
+Sources: ISO/IEC 7812-1 (cards), ISO 13616 (IBAN), ISO 3779 and 49 CFR 565 (VIN), BIP 13, 173 and 350
+(Bitcoin addresses), RFC 4291 (IPv6), ITU-T E.164.
 """
 
 from __future__ import annotations
@@ -9,37 +9,15 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from extproc.redaction.rules import Validator
-
-
-_NOT_DIGITS: Final = bytes(code for code in range(256) if not 0x30 <= code <= 0x39)  # noqa: PLR2004  ASCII digits
-
-
-def _digits(value: str) -> str:
-    return value.encode("ascii", "ignore").translate(None, _NOT_DIGITS).decode("ascii")
-
-
-# The digit sum of each digit's double.
-_DOUBLED: Final = bytes.maketrans(b"0123456789", b"0246813579")
-
-
-def luhn(value: str) -> bool:
-    """The check digit of the digits in the value."""
-    digits = _digits(value).encode("ascii")
-    total = sum(digits[::-2]) + sum(digits[-2::-2].translate(_DOUBLED)) - ord("0") * len(digits)
-    return total % 10 == 0
-
+from extproc.redaction.validators.digits import alnum_of, digits_of, luhn, one_kind
 
 # First digits and lengths of the large networks; what is in none of them is no card.
 _CARD: Final = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"
     r"|3[47]\d{13}|3(?:0[0-5]|6|8|9)\d{11,12}|(?:6011|6[245]|35)\d{12,17}"
-    r"|(?:5[0678]|6[37])\d{11,17}|1\d{14}"
+    r"|(?:5[0678]|6[37])\d{10,17}|1\d{14}"
 )
 
 
@@ -49,6 +27,11 @@ def card(value: str) -> bool:
     if _CARD.fullmatch(digits) is None or (" " in value and "-" in value):
         return False
     return len(set(digits)) > 1 and luhn(digits)
+
+
+def card_beside(value: str) -> bool:
+    """The same for the digits beside a naming word."""
+    return card(digits_of(value))
 
 
 # Length of an IBAN by country (the SWIFT registry).
@@ -88,26 +71,6 @@ def iban(value: str) -> bool:
         return False
     turned = compact[4:] + compact[:4]
     return int("".join(str(int(char, 36)) for char in turned)) % 97 == 1
-
-
-# Numbers that were printed in advertisements and never issued to a person.
-_SSN_SAMPLES: Final = frozenset({"078051120", "123456789", *(f"98765432{n}" for n in range(10))})
-
-
-def ssn(value: str) -> bool:
-    """Area, group and serial that can be issued; 9xx are no SSN (they are ITINs or nothing)."""
-    digits = _digits(value)
-    if value[3] != value[-5] or digits in _SSN_SAMPLES:
-        return False
-    area, group, serial = digits[:3], digits[3:5], digits[5:]
-    return area not in {"000", "666"} and area < "900" and group != "00" and serial != "0000"
-
-
-def nhs(value: str) -> bool:
-    """Ten digits, the last of which checks the others modulo 11."""
-    digits = _digits(value)
-    check = 11 - sum(int(d) * (10 - at) for at, d in enumerate(digits[:9])) % 11
-    return check % 11 == int(digits[9]) and len(set(digits)) > 1
 
 
 def ipv4(value: str) -> bool:
@@ -154,8 +117,33 @@ def mac(value: str) -> bool:
 
 def phone(value: str) -> bool:
     """7 to 15 digits (E.164), not all the same."""
-    digits = _digits(value)
+    digits = digits_of(value)
     return 7 <= len(digits) <= 15 and len(set(digits)) > 1  # noqa: PLR2004  E.164
+
+
+def national_phone(value: str) -> bool:
+    """9 to 11 digits with the trunk prefix 0, grouped in one way."""
+    digits = digits_of(value)
+    return 9 <= len(digits) <= 11 and one_kind(value, ".-") and len(set(digits)) > 2  # noqa: PLR2004  national plans
+
+
+_VIN: Final = dict(
+    zip("0123456789ABCDEFGHJKLMNPRSTUVWXYZ", "012345678912345678123457923456789", strict=True)
+)
+
+
+def vin(value: str) -> bool:
+    """A vehicle's number: the ninth character checks the others modulo 11, X for ten."""
+    text = alnum_of(value, 17)
+    weights = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
+    total = sum(int(_VIN[char]) * weight for char, weight in zip(text, weights, strict=True))
+    return text[8] == "0123456789X"[total % 11] and not text.isdigit() and not text.isalpha()
+
+
+def imei(value: str) -> bool:
+    """Fifteen digits with Luhn's check."""
+    digits = digits_of(value)
+    return len(set(digits)) > 1 and luhn(digits)
 
 
 _BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -192,14 +180,3 @@ def _bech32(value: str) -> bool:
         for bit, step in enumerate(_BECH32_STEPS):
             check ^= step if top >> bit & 1 else 0
     return check in _BECH32_CHECKS
-
-
-VALIDATORS: Final[Mapping[str, Validator]] = {
-    check.__name__: check for check in (luhn, card, iban, ssn, nhs, ipv4, ipv6, mac, phone, bitcoin)
-}
-"""What a policy file may name."""
-
-
-def name_of(validator: Validator) -> str | None:
-    """The name under which a validator is registered, or None."""
-    return next((name for name, check in VALIDATORS.items() if check is validator), None)
