@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from extproc.codecs import _kgrpc_schema as wire
 from extproc.codecs import _triton_http as http
 from extproc.codecs._kgrpc_edits import parameter
-from extproc.codecs._kgrpc_heads import Heads, Located, raw_string, written
+from extproc.codecs._kgrpc_heads import Heads, Located, Run, raw_string, written
 from extproc.codecs._kgrpc_parts import FINAL, INPUT_COUNT, OUTPUT_COUNT, Asked, Parts
 from extproc.codecs._kserve_tensors import BYTES
 from extproc.domain.errors import PeerError
@@ -34,7 +34,7 @@ from extproc.wire.protobuf_fields import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from extproc.codecs._kgrpc_parts import Put
     from extproc.domain.limits import Limits
@@ -89,17 +89,27 @@ class AnswerReader:
         self._asked[asked.sent_id] = asked
         self._by_key[asked.key] = asked
 
-    def read(self, payloads: Iterable[bytes]) -> list[ResponseFrame]:
+    def read(self, payloads: Sequence[bytes]) -> list[ResponseFrame]:
         """The frames of messages.
 
         Raises:
             PeerError: UPSTREAM_UNREADABLE, status 502, for whatever cannot be vouched for.
         """
         self._forget_ended()
+        frames: list[ResponseFrame] = []
+        at = 0
         try:
-            return [self._quick(payload) or self._slow(payload) for payload in payloads]
+            while at < len(payloads):
+                run = self._heads.run(payloads, at)
+                if run is None:
+                    frames.append(self._quick(payloads[at]) or self._slow(payloads[at]))
+                    at += 1
+                else:
+                    frames.append(_run_frame(run))
+                    at += len(run.texts)
         except PeerError as error:
             raise http.unreadable(error.message) from None
+        return frames
 
     def fail(self, asked: Asked, text: str) -> ResponseFrame:
         """The frame of a request that its call's end cuts off; ``text`` is what that says."""
@@ -110,6 +120,8 @@ class AnswerReader:
     def write(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
         """A frame's bytes with ``texts`` in place of its deltas."""
         match frame.token:
+            case Run() as run:
+                return run.written(texts)
             case Located() as token:
                 return written(token, texts)
             case _Spliced(response, edits, own):
@@ -252,6 +264,11 @@ class AnswerReader:
         for asked in self._ended:
             self._by_key.pop(asked.key, None)
         self._ended.clear()
+
+
+def _run_frame(run: Run) -> ResponseFrame:
+    deltas = tuple([Delta(run.channel, text) for text in run.texts])
+    return ResponseFrame(key=run.key, deltas=deltas, token=run, is_run=True)
 
 
 def _named(asked: Asked) -> bytes:

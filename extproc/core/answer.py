@@ -7,7 +7,7 @@ later frame of its channel, or to a tail frame when the answer ends.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from extproc.core.bodies import size_bytes
@@ -16,7 +16,7 @@ from extproc.core.judges import Judges
 from extproc.core.refusals import ANSWER_BLOCKED_MESSAGE, OUTPUT_TOO_LONG_MESSAGE, signed
 from extproc.domain.errors import PeerError
 from extproc.domain.judging import BLOCKED_STATUS, JudgeWatch
-from extproc.domain.ports import ManyExchanges
+from extproc.domain.ports import has_many_exchanges
 from extproc.domain.segment import Channel
 from extproc.domain.verdict import Action, Lane, Mode, Reason, Refusal
 from extproc.redaction.pseudonyms import Restorer
@@ -73,7 +73,7 @@ class AnswerLane:
         self._request_id = request_id
         self._pseudonyms = pseudonyms
         # Where one exchange can be refused while its neighbours go on.
-        self._many = session if isinstance(session, ManyExchanges) else None
+        self._many = session if has_many_exchanges(session) else None
         self._refused: set[int] = set()
         self._exchanges = exchanges
         self._factory = factory
@@ -98,7 +98,7 @@ class AnswerLane:
                 exchange = self._exchange_of(frame)
                 if not exchange.first_frame_at_us:
                     exchange.first_frame_at_us = at_us
-                if frame.is_run:
+                if frame.is_run and self._many is None:
                     self._run(exchange, frame, parts)
                     continue
                 self._or_refuse_one(exchange, frame, parts)
@@ -134,16 +134,21 @@ class AnswerLane:
             return
         written = len(parts)
         try:
-            self._frame(exchange, frame, parts)
+            if frame.is_run:
+                self._run(exchange, frame, parts)
+            else:
+                self._frame(exchange, frame, parts)
         except _Blocked as blocked:
             if self._many is None:
                 raise
             exchange.drop_channels()
             self._refused.add(frame.key)
-            parts[written:] = [self._many.end_one(frame.key, signed(blocked.refusal, self._request_id))]
+            # Of a run the frames before this one are one part, which goes out.
+            refusal = signed(blocked.refusal, self._request_id)
+            parts[written + frame.is_run :] = [self._many.end_one(frame.key, refusal)]
 
     def _count_frame(self, exchange: Exchange, frame: ResponseFrame) -> None:
-        exchange.answer_frames += 1
+        exchange.answer_frames += len(frame.deltas) if frame.is_run else 1
         if not frame.error:
             for delta in frame.deltas:
                 exchange.output_bytes += size_bytes(delta.text)
@@ -209,6 +214,11 @@ class AnswerLane:
                 exchange.output_bytes += size_bytes(text)
                 self._check_length(exchange)
                 released.append(self._feed_channel(exchange, channel, text, eof=False))
+        except _Blocked:
+            if self._many is not None:
+                # As of all that comes for an exchange that was refused alone.
+                self._count_frame(exchange, replace(frame, deltas=frame.deltas[len(released) + 1 :]))
+            raise
         finally:
             parts.append(self._session.write_response(frame, tuple(released)))
 

@@ -26,7 +26,7 @@ from extproc.core.refusals import (
     signed,
 )
 from extproc.domain.errors import PeerError
-from extproc.domain.ports import ExchangeView, ManyExchanges, RequestEdits
+from extproc.domain.ports import ExchangeView, RequestEdits, has_many_exchanges
 from extproc.domain.prices import ANY_MODEL, price_of
 from extproc.domain.segment import Backend, Operation
 from extproc.domain.verdict import Lane, Reason
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Answer,
         Codec,
         CodecSession,
+        ManyExchanges,
         PolicySnapshot,
         RequestMessage,
         WireRefusal,
@@ -185,7 +186,7 @@ class RequestLane:
             return
         self._books.codec(codec.name)
         self.session = codec.open(head)
-        self._many = self.session if isinstance(self.session, ManyExchanges) else None
+        self._many = self.session if has_many_exchanges(self.session) else None
         self._check_content_length(head)
         backlog, self._backlog = b"".join(self._backlog), []
         if backlog or self._ended:

@@ -30,7 +30,7 @@ from extproc.core.requests import RequestLane
 from extproc.core.transitions import Illegal, LaneState, follow
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS, Limits
-from extproc.domain.ports import EndsInTrailers, LateHead
+from extproc.domain.ports import ends_in_trailers, has_late_head
 from extproc.domain.verdict import Action, Lane, Reason
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ class Stream:
 
     def _end_answer(self, event: ev.ResponseTrailers) -> None:
         session = self._request.session
-        if isinstance(session, EndsInTrailers):
+        if ends_in_trailers(session):
             try:
                 session.read_response_trailers(event.trailers)
             except PeerError as error:
@@ -284,7 +284,7 @@ class Stream:
         if not self._answer_head_released and self._answer_head is not None:
             self._answer_head_released = True
             session = self._request.session
-            edits = session.response_head_edits() if isinstance(session, LateHead) else self._answer_head
+            edits = session.response_head_edits() if has_late_head(session) else self._answer_head
             self._out.append(cmd.ReplyHeaders(Lane.RESPONSE, edits))
         if self._answer_has_body:
             self._out.extend(
@@ -299,7 +299,7 @@ class Stream:
             raise AssertionError("a codec made a body for an answer without one")
         if trailers is not None:
             session = self._request.session
-            if isinstance(session, EndsInTrailers):
+            if ends_in_trailers(session):
                 judged = session.response_trailer_edits()
                 self._out.append(cmd.ReplyTrailers(Lane.RESPONSE, judged.remove, judged.set))
             else:

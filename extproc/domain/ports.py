@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 from extproc.domain.segment import Backend
 from extproc.domain.verdict import Action, Mode, OnError, Reason
@@ -477,6 +477,34 @@ class EndsInTrailers(LateHead, Protocol):
 
     def response_trailer_edits(self) -> HeaderEdits:
         """What changes on the trailers; asked after the end of the answer is written."""
+
+
+# What sessions of a type can do: isinstance() of a protocol looks at each member, which takes tens of
+# microseconds.
+_KNOWN: Final[dict[tuple[type, type], bool]] = {}
+
+
+def has_late_head(session: CodecSession | None) -> TypeGuard[LateHead]:
+    """Whether it is a ``LateHead``."""
+    return _is(session, LateHead)
+
+
+def has_many_exchanges(session: CodecSession) -> TypeGuard[ManyExchanges]:
+    """Whether it has ``ManyExchanges``."""
+    return _is(session, ManyExchanges)
+
+
+def ends_in_trailers(session: CodecSession | None) -> TypeGuard[EndsInTrailers]:
+    """Whether it ``EndsInTrailers``."""
+    return _is(session, EndsInTrailers)
+
+
+def _is(session: CodecSession | None, protocol: type) -> bool:
+    kind = (type(session), protocol)
+    known = _KNOWN.get(kind)
+    if known is None:
+        known = _KNOWN[kind] = isinstance(session, protocol)
+    return known
 
 
 class Codec(Protocol):

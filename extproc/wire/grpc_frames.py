@@ -35,6 +35,11 @@ def framed(payload: bytes) -> bytes:
     return _PREFIX.pack(_PLAIN, len(payload)) + payload
 
 
+def opened(payload: bytes, bytes_more: int) -> bytes:
+    """The beginning of such a message, of whose payload so many bytes follow."""
+    return _PREFIX.pack(_PLAIN, len(payload) + bytes_more) + payload
+
+
 class FrameReader:
     """Reads one lane of one stream.
 

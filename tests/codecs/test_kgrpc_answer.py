@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+from frames import spread
 from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
@@ -14,7 +15,7 @@ from extproc.codecs._kgrpc_parts import DROPPED, Asked
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import ResponseFrame
-from extproc.domain.segment import Channel
+from extproc.domain.segment import Channel, Delta
 from extproc.domain.verdict import Reason
 from extproc.wire.protobuf_fields import tagged_bytes, tagged_varint
 
@@ -80,6 +81,20 @@ def told(answers: AnswerReader, frame: ResponseFrame, *texts: str) -> pb.ModelSt
     return pb.ModelStreamInferResponse.FromString(written[5:])
 
 
+def messages(written: bytes) -> list[pb.ModelStreamInferResponse]:
+    found = []
+    while written:
+        end = 5 + int.from_bytes(written[1:5], "big")
+        assert written[:1] == b"\x00"
+        found.append(pb.ModelStreamInferResponse.FromString(written[5:end]))
+        written = written[end:]
+    return found
+
+
+def all_told(answers: AnswerReader, frames: list[ResponseFrame]) -> list[pb.ModelStreamInferResponse]:
+    return messages(b"".join(answers.write(frame, tuple(texts_of(frame))) for frame in frames))
+
+
 def fault_of(answers: AnswerReader, payload: bytes) -> str:
     with pytest.raises(PeerError) as caught:
         answers.read([payload])
@@ -93,15 +108,76 @@ def fault_of(answers: AnswerReader, payload: bytes) -> str:
 
 @given(st.lists(st.text(max_size=300), min_size=1, max_size=6))
 def test_responses_go_back_under_the_clients_id_and_are_otherwise_the_same(words):
-    """The first one is read whole, the others by its head: to the same effect."""
+    """The first one is read whole, the others in a row: to the same effect."""
     answers = reader()
     payloads = [response(text(word), final=False) for word in words]
     frames = answers.read([streamed(one) for one in payloads])
-    assert [texts_of(frame) for frame in frames] == [[word] for word in words]
-    assert {delta.channel for frame in frames for delta in frame.deltas} == {TEXT}
-    for frame, sent in zip(frames, payloads, strict=True):
+    assert [frame.is_run for frame in frames] == [False, True][: min(len(words), 2)]
+    assert [delta for frame in frames for delta in frame.deltas] == [Delta(TEXT, word) for word in words]
+    for sent in payloads:
         sent.id = "mine"
-        assert told(answers, frame).infer_response == sent
+    assert [one.infer_response for one in all_told(answers, frames)] == payloads
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=200), st.text(max_size=200)), min_size=1, max_size=6),
+    st.integers(0, 6),
+)
+def test_a_run_says_what_was_released_as_far_as_that_goes(pairs, count_released):
+    answers = reader()
+    answers.read([streamed(response(text("first"), final=False))])
+    (run,) = answers.read([streamed(response(text(before), final=False)) for before, _ in pairs])
+    assert texts_of(run) == [before for before, _ in pairs]
+    released = [after for _, after in pairs][:count_released]
+    written = messages(answers.write(run, tuple(released)))
+    assert [one.infer_response for one in written] == [
+        response(text(after), final=False, own="mine") for after in released
+    ]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(
+                lambda word, own, final: streamed(response(text(word), own=own, final=final)),
+                st.text(max_size=140),
+                st.sampled_from(["own-0", "own-9"]),
+                st.sampled_from([False, None]),
+            ),
+            st.builds(lambda word: streamed(response(text(word), count(3), final=False)), st.text()),
+            st.builds(
+                lambda raw: streamed(response(("text_output", "BYTES", raw), final=False)),
+                st.binary(max_size=9),
+            ),
+        ),
+        max_size=8,
+    ),
+    st.booleans(),
+)
+def test_messages_together_say_what_each_says_alone(payloads, seen_before):
+    """Read in rows, one by one, and by readers that have seen none: the same frames, the same bytes."""
+    together, singly = (reader(asked(), asked(9)) for _ in range(2))
+    if seen_before:
+        for one in (together, singly):
+            one.read([streamed(response(text("seen"), final=False))])
+    try:
+        frames = together.read(payloads)
+    except PeerError:
+        frames = None
+    alone, written = [], []
+    try:
+        for payload in payloads:
+            (frame,) = reader(asked(), asked(9)).read([payload])
+            (known,) = singly.read([payload])
+            assert spread([known]) == spread([frame])
+            alone.append(frame)
+            written.append(singly.write(known, tuple(texts_of(known))))
+    except PeerError:
+        assert frames is None
+        return
+    assert frames is not None
+    assert spread(frames) == spread(alone)
+    assert b"".join(together.write(one, tuple(texts_of(one))) for one in frames) == b"".join(written)
 
 
 @given(st.lists(st.tuples(st.text(max_size=200), st.text(max_size=200)), min_size=1, max_size=5))
@@ -409,7 +485,7 @@ def test_heads_are_forgotten_with_their_requests():
         answers.ask(asked(key))
         own = f"own-{key}"
         frames = answers.read(
-            streamed(response(text("x"), own=own, final=final)) for final in (False, False, True)
+            [streamed(response(text("x"), own=own, final=final)) for final in (False, False, True)]
         )
         assert [frame.final for frame in frames] == [False, False, True]
     assert answers.open_requests == ()

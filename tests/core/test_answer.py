@@ -15,7 +15,7 @@ from extproc.domain.head import RequestHead
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import ResponseFrame
 from extproc.domain.segment import Channel, Delta
-from extproc.domain.verdict import Action, Lane, Mode, Stage
+from extproc.domain.verdict import Action, Lane, Mode, Refusal, Stage
 
 
 class FrameSession(LineSession):
@@ -45,6 +45,25 @@ class RunSession(FrameSession):
         return b"".join(f"{frame.key} {text}\n".encode() for text in texts)
 
 
+class Many:
+    """A session in which one answer can be refused while its neighbours go on."""
+
+    @property
+    def pending_bytes(self) -> int:
+        return 0
+
+    def end_one(self, key: int, refusal: Refusal) -> bytes:
+        return f"{key} STOPPED {refusal.reason}\n".encode()
+
+
+class ManyFrames(Many, FrameSession):
+    """Frames of several exchanges."""
+
+
+class ManyRuns(Many, RunSession):
+    """Runs of several exchanges."""
+
+
 class Codec:
     name = "line"
 
@@ -55,16 +74,24 @@ class Codec:
         return True
 
     def open(self, _head: RequestHead) -> LineSession:
-        return self._session(alone=True)
+        return self._session(alone=not issubclass(self._session, Many))
 
 
-def outcome(session: type[LineSession], snapshot, chunks: list[bytes], *, limits=LIMITS, reserves=False):
+def outcome(
+    session: type[LineSession],
+    snapshot,
+    chunks: list[bytes],
+    *,
+    limits=LIMITS,
+    reserves=0,
+    requests=b"a\n",
+):
     """All that the stream sent, told and recorded; body pieces joined."""
     play = Playbook(snapshot, codecs=[Codec(session)], limits=limits)
     play.head()
-    play.body(b"a\n", end=True)
-    if reserves:
-        play.effect(0, granted())
+    play.body(requests, end=True)
+    for number in range(reserves):
+        play.effect(number, granted())
     play.answer_head()
     for chunk in chunks:
         play.answer(chunk)
@@ -106,6 +133,37 @@ def test_a_run_that_is_blocked_in_its_middle_sends_what_came_before():
     assert (record.action, record.answer_frames) == (Action.BLOCK, 4)
 
 
+@pytest.mark.parametrize("name", POLICIES)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), texts.filter(bool).map(lambda some: some[0])), max_size=16),
+    st.lists(st.integers(0, 300), max_size=4),
+)
+def test_a_run_of_one_exchange_among_several_is_its_frames(name, said, places):
+    stream = b"".join(f"{key} {text}\n".encode() for key, text in said)
+    ends = sorted({min(place, len(stream)) for place in places} | {len(stream)})
+    chunks = [stream[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    found = outcome(ManyRuns, POLICIES[name], chunks, requests=b"a\nb\nc\n")
+    assert found == outcome(ManyFrames, POLICIES[name], chunks, requests=b"a\nb\nc\n")
+
+
+def test_a_run_that_is_blocked_among_several_ends_alone_and_what_follows_is_counted():
+    chunk = f"0 one\n0 two\n0 {SECRET}\n0 more\n0 on\n1 two\n1 end\n0 late\n".encode()
+    sent, others = outcome(ManyRuns, POLICIES["blocks"], [b"0 begun\n1 one\n", chunk], requests=b"a\nb\n")
+    assert sent == b"0 begun\n1 one\n0 one\n0 two\n0 STOPPED secret_found\n1 two\n1 end\n"
+    records = [one.record for one in others if isinstance(one, cmd.Emit)]
+    assert [(one.action, one.answer_frames) for one in records] == [(Action.BLOCK, 7), (Action.ALLOW, 3)]
+
+
+@pytest.mark.parametrize("frames", [5, 9])
+def test_a_run_that_outgrows_its_reservation_among_several_ends_alone(frames):
+    snapshot = policy(watching(), bound(budget(), name="budget", stage=Stage.BUDGET))
+    chunks = [b"0 begun\n1 one\n", b"".join(b"0 %s\n" % (b"x" * 10_000) for _ in range(frames)), b"1 on\n"]
+    found = outcome(ManyRuns, snapshot, chunks, reserves=2, requests=b"a\nb\n")
+    assert found == outcome(ManyFrames, snapshot, chunks, reserves=2, requests=b"a\nb\n")
+    assert (b"0 STOPPED" in found[0]) == (frames > 7)
+    assert found[0].endswith(b"1 on\n")
+
+
 @pytest.mark.parametrize("keep", [Keep.REDACTED, Keep.SEALED])
 def test_what_is_kept_of_a_run_is_what_is_kept_of_its_frames(keep):
     rule = BodyRule(
@@ -122,8 +180,8 @@ def test_what_is_kept_of_a_run_is_what_is_kept_of_its_frames(keep):
 def test_a_run_is_cut_where_it_outgrows_its_reservation(frames):
     snapshot = policy(watching(), bound(budget(), name="budget", stage=Stage.BUDGET))
     chunks = [b"0 begun\n", b"".join(b"0 %s\n" % (b"x" * 10_000) for _ in range(frames))]
-    found = outcome(RunSession, snapshot, chunks, reserves=True)
-    assert found == outcome(FrameSession, snapshot, chunks, reserves=True)
+    found = outcome(RunSession, snapshot, chunks, reserves=1)
+    assert found == outcome(FrameSession, snapshot, chunks, reserves=1)
     assert (b"ERROR" in found[0]) == (frames > 7)
 
 
