@@ -17,7 +17,7 @@ import grpc
 
 from classifiers.classifier import Classifier
 from classifiers.errors import ClassifierError
-from classifiers.registry import load_shipped
+from classifiers.registry import load_operator, load_shipped
 from classifiers.runtimes import RuntimeOptions, discover
 from extproc import codecs, policies
 from extproc.domain.errors import HeadgateError
@@ -44,8 +44,11 @@ from extproc.settings import Settings, read_redis_password, split_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 LOG = logging.getLogger("headgate")
+
+INJECTION = "injection"
 
 _WHAT_TO_DO = {
     "redis": "until it is, requests under a budget get what its on_error says, a 503 if nothing else: "
@@ -76,6 +79,22 @@ def open_classifier(threads: int) -> Classifier:
         raise StartError(f"the injection model cannot be loaded: {error}") from None
 
 
+def open_judges(manifest: Path, threads: int) -> dict[str, Classifier]:
+    """The heads of an operator's own classifier, loaded and warmed up on ``threads`` threads.
+
+    Raises:
+        StartError: they cannot be, or one has the name of the injection guard's.
+    """
+    try:
+        model = load_operator(manifest)
+        if INJECTION in model.manifest.heads:
+            raise StartError(f"the judge model {model.id}: its head {INJECTION} needs another name")
+        runtime = discover()["onnx"].open(model, RuntimeOptions(threads=threads))
+        return {head: Classifier(model, runtime, head=head) for head in model.manifest.heads}
+    except (ClassifierError, ImportError) as error:
+        raise StartError(f"the judge model cannot be loaded: {error}") from None
+
+
 class Service:
     """Every part of one process, and its life."""
 
@@ -91,10 +110,12 @@ class Service:
         self._policy = PolicySource(settings.policy, load, beside=(settings.pepper_file,))
         classifier = open_classifier(settings.threads)
         LOG.info("policy %s, digest %s", settings.policy.name, self._policy.status.digest)
-        LOG.info("%s", classifier.describe())
+        judges = {} if settings.judge_model is None else open_judges(settings.judge_model, settings.threads)
+        for one in (classifier, *judges.values()):
+            LOG.info("%s", one.describe())
         LOG.info("redaction: %s", kernel.describe())
         self._inference = InferenceService(
-            {"injection": classifier},
+            {INJECTION: classifier, **judges},
             InferenceBounds(
                 workers=settings.inferences,
                 queue_texts_max=LIMITS.classify_queue_max,

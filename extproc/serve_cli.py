@@ -115,6 +115,12 @@ from extproc.domain.errors import HeadgateError
     "[default: link to them; Envoy's own tracing needs no option]",
 )
 @click.option(
+    "--judge-model",
+    type=FILE,
+    envvar="HEADGATE_JUDGE_MODEL",
+    help="Manifest (TOML) of a classifier of your own, whose heads a policy's moderation may name.",
+)
+@click.option(
     "--inferences",
     type=click.IntRange(1, 64),
     envvar="HEADGATE_INFERENCES",

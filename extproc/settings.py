@@ -112,6 +112,9 @@ class Settings(BaseModel):
     trust_traceparent: bool = False
     """Whether a mesh's tracing makes requests' ``traceparent`` and no client, so that its traces go on."""
 
+    judge_model: Path | None = None
+    """Manifest of a classifier of the operator's own, whose heads a policy's moderation may name."""
+
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """Threads of one inference on a CPU. More shorten one answer and take cores from the event loop."""
 

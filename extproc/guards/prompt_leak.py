@@ -6,15 +6,18 @@ other words, in another language or encoded is not known by these; a canary, a w
 in the system prompt, shows some of that, where the model repeats it with the rest.
 """
 
-from collections import deque
+import hashlib
+import json
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 from annotated_types import Interval
 
 from extproc.domain.judging import JudgeWatch, OnAnswer
+from extproc.domain.limits import LIMITS
 from extproc.domain.ports import (
     ALLOWED,
     Answer,
@@ -192,10 +195,9 @@ def _secret_segments(exchange: ExchangeView) -> list[Segment]:
 
 def _secret_of(settings: Settings, exchange: ExchangeView, canary: str) -> _Secret:
     """What of the system prompt the answer must not repeat."""
-    texts = [[word.text for word in words_in(one.apart)] for one in _secret_segments(exchange)]
-    longest = max(map(len, texts), default=0)
-    size = min(settings.shingle_words, longest)
-    if longest < settings.prompt_words_min:
+    prompt = _prompt_of(tuple(one.apart for one in _secret_segments(exchange)), settings.shingle_words)
+    size = min(settings.shingle_words, prompt.longest)
+    if prompt.longest < settings.prompt_words_min:
         return _Secret(size, 1, canary=canary)
     request = exchange.request
     said = () if request is None else request.segments
@@ -205,9 +207,44 @@ def _secret_of(settings: Settings, exchange: ExchangeView, canary: str) -> _Secr
         if one.role is Role.USER
         for shingle in _runs([word.text for word in words_in(one.apart)], size)
     }
-    shingles = frozenset(shingle for words in texts for shingle in _runs(words, size)) - known
-    pairs = frozenset(hash(pair) for words in texts for pair in pairwise(words))
-    return _Secret(size, max(min(settings.shingles_min, len(shingles)), 1), pairs, shingles, canary)
+    shingles = prompt.shingles - known
+    needed = max(min(settings.shingles_min, len(shingles)), 1)
+    return _Secret(size, needed, prompt.pairs, shingles, canary)
+
+
+class _Prompt(NamedTuple):
+    """A system prompt as numbers: the words of its longest part, its pairs and shingles of words."""
+
+    longest: int
+    pairs: frozenset[int]
+    shingles: frozenset[int]
+
+
+# By digest, so that no prompt stays in memory: most requests of a service have the same one.
+_PROMPTS: Final[OrderedDict[bytes, _Prompt]] = OrderedDict()
+
+
+def _prompt_of(parts: tuple[str, ...], shingle_words: int) -> _Prompt:
+    # Parts have their lengths in it, so that no two prompts are one.
+    told = json.dumps([shingle_words, *parts]).encode()
+    digest = hashlib.blake2b(told, digest_size=32).digest()
+    known = _PROMPTS.get(digest)
+    if known is None:
+        texts = [[word.text for word in words_in(part)] for part in parts]
+        longest = max(map(len, texts), default=0)
+        size = min(shingle_words, longest)
+        known = _Prompt(
+            longest,
+            frozenset(hash(pair) for words in texts for pair in pairwise(words)),
+            frozenset(shingle for words in texts for shingle in _runs(words, size))
+            if size
+            else frozenset(),
+        )
+        _PROMPTS[digest] = known
+        if len(_PROMPTS) > LIMITS.prompts_remembered_max:
+            _PROMPTS.popitem(last=False)
+    _PROMPTS.move_to_end(digest)
+    return known
 
 
 def _runs(words: list[str], size: int) -> Iterator[int]:
