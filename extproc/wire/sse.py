@@ -20,8 +20,10 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 _FRAME_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 # The last byte that was searched may be the line end before a blank line that comes next.
 _OVERLAP = 1
+_NO_FIELDS: tuple[tuple[bytes, bytes], ...] = ()
 _BLANK = re.compile(rb"[\r\n]*+")
 _PLAIN_PREFIX = b"data: "
+_PLAIN_NAME = b"event: "
 # What is taken back is moved again with each chunk, however short: so it must be little.
 _TAKE_BACK_BYTES_MAX = 4_096
 
@@ -106,22 +108,29 @@ class SseReader:
         return begun
 
     def _plain(self, chunk: bytes, frames: list[SseFrame]) -> bytes:
-        """The fast path: take events of one ``data`` line each, as servers send them; give the rest.
+        """The fast path: take events of a name or none and one ``data`` line, as servers send it.
 
         ``chunk`` begins where a frame does.
         """
         if b"\r" in chunk:
             return chunk
         begin, prefix = 0, len(_PLAIN_PREFIX)
-        while chunk.startswith(_PLAIN_PREFIX, begin):
-            end = chunk.find(b"\n", begin)
+        while True:
+            at, fields = begin, _NO_FIELDS
+            if chunk.startswith(_PLAIN_NAME, begin):
+                named = chunk.find(b"\n", begin)
+                at = len(chunk) if named < 0 else named + 1
+                fields = ((b"event", chunk[begin + len(_PLAIN_NAME) : named]),)
+            if not chunk.startswith(_PLAIN_PREFIX, at):
+                break
+            end = chunk.find(b"\n", at)
             if end < 0:
                 break
             following = end + 2
             if not chunk.startswith(b"\n\n", end) or following - begin > self._frame_bytes_max:
                 break
-            data = chunk[begin + prefix : end]
-            frames.append(SseFrame(chunk[begin:following], data, (prefix, end - begin)))
+            span = (at + prefix - begin, end - begin)
+            frames.append(SseFrame(chunk[begin:following], chunk[at + prefix : end], span, fields))
             begin = following
         return chunk[begin:] if begin else chunk
 

@@ -1,7 +1,8 @@
 """What each wire costs the filter: CPU per request and per streamed frame, in process and without gRPC.
 
-One prompt of 4 KB and one answer of prose, the same on every wire; an unary answer is one frame that holds
-all of it. ``python tests/bench/bench_wires.py`` prints the table.
+One prompt of 4 KB, and an answer of 64 KB, of the same prose on every wire: long enough that what an answer
+costs however short it is counts for little. A unary answer is one frame that holds all of it.
+``python tests/bench/bench_wires.py`` prints the table.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,10 +24,12 @@ from bench_texts import MODEL, script
 from bench_work import STREAM_ID, WorkBench
 from tritonclient.grpc import service_pb2 as pb
 
+_ID = "0123456789abcdef0123456789abcdef"
 EVENTS_TYPE = "text/event-stream; charset=utf-8"
 GRPC_TYPE = "application/grpc"
 PROMPT_CHARS = 4_096
 PIECE_BYTES = 16_384
+ANSWER_BYTES = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +55,17 @@ def wires(seed: int) -> Mapping[str, Wire]:
         "OpenAI chat": Wire(
             path="/v1/chat/completions",
             request=_dumped(asked | {"messages": turn}),
-            frames=script("openai", "prose", seed).events,
+            frames=_long(_chat_frames, pieces),
         ),
         "OpenAI completions": Wire(
             path="/v1/completions",
             request=_dumped(asked | {"prompt": prompt}),
-            frames=_completion_frames(pieces),
+            frames=_long(_completion_frames, pieces),
         ),
         "OpenAI responses": Wire(
             path="/v1/responses",
             request=_dumped({"model": MODEL, "max_output_tokens": 256, "stream": True, "input": prompt}),
-            frames=_response_frames(pieces),
+            frames=_long(_response_frames, pieces),
         ),
         "OpenAI embeddings": Wire(
             path="/v1/embeddings",
@@ -73,31 +76,23 @@ def wires(seed: int) -> Mapping[str, Wire]:
         "Anthropic messages": Wire(
             path="/v1/messages",
             request=_dumped(asked | {"messages": turn}),
-            frames=_message_frames(pieces),
+            frames=_long(_message_frames, pieces),
         ),
         "Triton generate_stream": Wire(
             path=f"{base}/generate_stream",
             request=_dumped({"text_input": prompt, "stream": True, "parameters": {"max_tokens": 256}}),
-            frames=script("triton", "prose", seed).events,
+            frames=_long(_generate_frames, pieces),
         ),
         "KServe infer": Wire(
             path=f"{base}/infer",
             request=_dumped({"inputs": [_tensor("text_input", prompt)]}),
-            frames=(
-                _dumped(
-                    {
-                        "model_name": MODEL,
-                        "model_version": "1",
-                        "outputs": [_tensor("text_output", "".join(pieces))],
-                    }
-                ),
-            ),
+            frames=_long(_infer_answer, pieces),
             answer_type="application/json",
         ),
         "KServe ModelStreamInfer": Wire(
             path="/inference.GRPCInferenceService/ModelStreamInfer",
             request=_framed(_infer_request(prompt)),
-            frames=_infer_frames(pieces),
+            frames=_long(_infer_frames, pieces),
             request_type=GRPC_TYPE,
             answer_type=GRPC_TYPE,
             trailers={"grpc-status": "0"},
@@ -164,10 +159,43 @@ def _tensor(name: str, text: str) -> dict[str, object]:
     return {"name": name, "datatype": "BYTES", "shape": [1], "data": [text]}
 
 
+def _long(
+    frames_of: Callable[[Sequence[str]], tuple[bytes, ...]], pieces: Sequence[str]
+) -> tuple[bytes, ...]:
+    """The frames of as many pieces as make an answer of that length."""
+    count = ANSWER_BYTES * len(pieces) // sum(map(len, frames_of(pieces)))
+    return frames_of([pieces[number % len(pieces)] for number in range(count)])
+
+
+def _chat_frames(pieces: Sequence[str]) -> tuple[bytes, ...]:
+    def event(delta: Mapping[str, str], finish: str | None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        head = {"id": f"chatcmpl-{_ID}", "object": "chat.completion.chunk", "created": 1795261275}
+        return b"data: " + _dumped({**head, "model": MODEL, "choices": [choice]}) + b"\n\n"
+
+    said = (event({"content": piece}, None) for piece in pieces)
+    return (
+        event({"role": "assistant", "content": ""}, None),
+        *said,
+        event({}, "stop"),
+        b"data: [DONE]\n\n",
+    )
+
+
+def _generate_frames(pieces: Sequence[str]) -> tuple[bytes, ...]:
+    head = {"model_name": MODEL, "model_version": "1"}
+    return tuple(b"data: " + _dumped({**head, "text_output": piece}) + b"\n\n" for piece in pieces)
+
+
+def _infer_answer(pieces: Sequence[str]) -> tuple[bytes, ...]:
+    outputs = [_tensor("text_output", "".join(pieces))]
+    return (_dumped({"model_name": MODEL, "model_version": "1", "outputs": outputs}),)
+
+
 def _completion_frames(pieces: Sequence[str]) -> tuple[bytes, ...]:
     def event(text: str, finish: str | None) -> bytes:
         choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
-        head = {"id": "cmpl-0123456789abcdef", "object": "text_completion", "created": 1795261275}
+        head = {"id": f"cmpl-{_ID}", "object": "text_completion", "created": 1795261275}
         return b"data: " + _dumped({**head, "model": MODEL, "choices": [choice]}) + b"\n\n"
 
     return (*(event(piece, None) for piece in pieces), event("", "stop"), b"data: [DONE]\n\n")
@@ -228,11 +256,12 @@ def _response_frames(pieces: Sequence[str]) -> tuple[bytes, ...]:
 
 def _embeddings() -> bytes:
     vector = [round(0.001 * number - 0.3, 4) for number in range(768)]
+    data = [{"object": "embedding", "index": number, "embedding": vector} for number in range(12)]
     return _dumped(
         {
             "object": "list",
             "model": MODEL,
-            "data": [{"object": "embedding", "index": 0, "embedding": vector}],
+            "data": data,
             "usage": {"prompt_tokens": 900, "total_tokens": 900},
         }
     )

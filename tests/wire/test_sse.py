@@ -20,6 +20,7 @@ PIECES = st.sampled_from(
         b"x",
         b"\xc3\xa9",
         b"event: e",
+        b"event: e\ndata: ",
         b": c",
         b"id:1",
         b"\r",
