@@ -60,8 +60,8 @@ for name, mode in (("judged", "enforce"), ("watched", "shadow")):
       schema: {{models: [vllm_stand_in], output_tokens_max: 20000, choices_count_max: 2}}
       budget: {{limits: [{{window: minute, tokens: 1000000000}}]}}
       injection: {{mode: off}}
-      pii: {{mode: {mode}}}
-      secrets: {{mode: {mode}}}
+      pii: {{mode: {mode}, entity_types: [EMAIL_ADDRESS]}}
+      secrets: {{mode: {mode}, entity_types: [AWS_ACCESS_KEY]}}
 {JUDGES.replace("MODE", mode)}"""
 # What differs between any two answers.
 OWN = re.compile(rb"cmpl-[0-9a-f-]{36}|call_[0-9a-f]{24}|\"created\":[0-9]+")
