@@ -18,7 +18,8 @@ class Settings:
     """What happens to personal data, by lane.
 
     Both lanes redact by default: people paste letters and tickets, and the work goes on without the
-    names in them. ``entity_types`` narrows what is looked for; empty means all of the pack.
+    names in them. ``entity_types`` narrows what is looked for; empty means all of the pack but shapes that
+    ordinary text has too, which count only where their type is named.
     ``operators`` maps an entity type to what takes its place; the rest get their type in brackets.
     """
 

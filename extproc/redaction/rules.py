@@ -36,6 +36,7 @@ class Boundary(StrEnum):
     NOT_DASHED = auto()
     NOT_DOTTED = auto()
     NOT_LOCAL = auto()
+    NOT_HOST = auto()
 
 
 EXCLUDED: Final = {
@@ -45,6 +46,8 @@ EXCLUDED: Final = {
     Boundary.NOT_DOTTED: cs.union(cs.WORD, cs.of_chars(".")),
     # What the local part of a mail address is made of, with Latin, Greek and Cyrillic letters.
     Boundary.NOT_LOCAL: cs.union(cs.WORD, cs.of_chars(".%+-"), ((0xC0, 0x4FF),)),
+    # The same with the sign before the host of a mail address.
+    Boundary.NOT_HOST: cs.union(cs.WORD, cs.of_chars(".%+-@"), ((0xC0, 0x4FF),)),
 }
 """The neighbours that each boundary but NONE and WORD forbids."""
 

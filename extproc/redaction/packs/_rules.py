@@ -95,6 +95,7 @@ def number(  # noqa: PLR0913  what two rules have
     validator: Validator | None = None,
     default: bool = False,
     ignore_case: bool = False,
+    left: Boundary = Boundary.NOT_DASHED,
 ) -> tuple[Rule, Rule]:
     """A value by its shape, and the same beside a naming word.
 
@@ -108,6 +109,7 @@ def number(  # noqa: PLR0913  what two rules have
         validator: Of both.
         default: Whether the shape alone counts by default; beside its name the value always does.
         ignore_case: Of the shape alone; beside a naming word case never counts.
+        left: Of the shape alone.
     """
     return (
         shape(
@@ -115,8 +117,9 @@ def number(  # noqa: PLR0913  what two rules have
             value,
             name=f"{rule_name(entity_type)}-plain",
             matches=(example, f"see {example}."),
-            rejects=(wrong, f"_{example}"),
+            rejects=(wrong, f"9{example}" if left is Boundary.NOT_DIGIT else f"_{example}"),
             validator=validator,
+            left=left,
             ignore_case=ignore_case,
             default=default,
         ),

@@ -1,9 +1,9 @@
 """How the packs of secrets write their rules.
 
-Prefixes and lengths are facts that the issuers publish; gitleaks' rule file (MIT) was read for them. The bodies
-are this project's own and mostly wider: a token that was cut or grew longer is still one. Where a value has a
-known prefix the end stays open, so that a truncated or longer one leaves nothing. Key-shaped examples are put
-together at import: nothing in these files is in the shape of a key.
+Prefixes and lengths are facts that the issuers publish; gitleaks' rule file (MIT) was read for them. The
+bodies are this project's own and mostly wider: a token that was cut or grew longer is still one. Where a
+value has a known prefix the end stays open, so that a truncated or longer one leaves nothing. Key-shaped
+examples are put together at import: nothing in these files is in the shape of a key.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def open_token(
     )
 
 
-def assigned(name: str, entity_type: str, words: str, value: str, *, says: str, example: str) -> Rule:
+def assigned(  # noqa: PLR0913  what a rule has
+    name: str, entity_type: str, words: str, value: str, *, says: str, example: str
+) -> Rule:
     """A value without a mark of its own, assigned to a name that holds the issuer's."""
     return Rule(
         name=name,

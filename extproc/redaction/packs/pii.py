@@ -37,6 +37,7 @@ _SHORT_DATE: Final = (
     rf"{_MONTH_NAME}-(?:\d{{2}}|{_YEAR})|{_DAY}-{_MONTH_NAME}|{_MONTH}/{_YEAR}|{_MONTH}/{_DAY}"
 )
 _URL: Final = r"[^\s\"'<>()\[\]{}|\\^`]"
+_HOST: Final = r"[^\s\"'<>()\[\]{}|\\^`./:]"
 _TOP_LEVEL: Final = (
     "(?:com|org|net|edu|gov|io|ai|dev|app|info|biz|site|online|shop|xyz|me|eu|uk|de|fr|it|es|nl|se|no|dk|fi|ch|at"
     "|be|pl|cz|pt|ie|us|ca|mx|br|ar|cl|au|nz|in|jp|cn|kr|sg|th|ph|za|il|tr|ru)"
@@ -97,7 +98,7 @@ RULES: Final[tuple[Rule, ...]] = (
         pack="pii",
         # Eight groups, or fewer around one gap; the last two may be written as IPv4.
         body=rf"(?:{_HEX4}(?::{_HEX4}){{5}}:(?:{_HEX4}:{_HEX4}|{_IPV4})"
-        rf"|{_HEX4}(?::{_HEX4}){{0,6}}::(?:{_AFTER_GAP})?|::(?:{_AFTER_GAP}))"
+        rf"|{_HEX4}(?::{_HEX4}){{0,6}}::(?:{_AFTER_GAP})?|::(?:{_AFTER_GAP})?)"
         r"(?:%[A-Za-z0-9]{1,15})?(?:/\d{1,3})?",
         validator=generic.ipv6,
         needs="0123456789",
@@ -109,13 +110,13 @@ RULES: Final[tuple[Rule, ...]] = (
         name="mac",
         entity_type="MAC_ADDRESS",
         pack="pii",
-        body=r"[0-9A-Fa-f]{2}(?:[:\-][0-9A-Fa-f]{2}){5}",
+        body=r"[0-9A-Fa-f]{2}(?:[:\-][0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{4}(?:\.[0-9A-Fa-f]{4}){2}",
         left=Boundary.NOT_DASHED,
         right=Boundary.NOT_DASHED,
         validator=generic.mac,
         score=0.6,
-        matches=("00:1A:2B:3C:4D:5E", "00-1A-2B-3C-4D-5E"),
-        rejects=("00:1A:2B:3C:4D", "FF:FF:FF:FF:FF:FF", "10:2F:33-AC-29-C3"),
+        matches=("00:1A:2B:3C:4D:5E", "00-1A-2B-3C-4D-5E", "0012.3456.789a"),
+        rejects=("00:1A:2B:3C:4D", "FF:FF:FF:FF:FF:FF", "10:2F:33-AC-29-C3", "1234.5678.9012"),
     ),
     Rule(
         name="bitcoin",
@@ -148,8 +149,9 @@ RULES: Final[tuple[Rule, ...]] = (
     # A day beside a word for birth; any other day is ordinary text.
     named(
         "DATE_OF_BIRTH",
-        "dob|d\\.o\\.b\\.?|date of birth|birth[ _\\-]?da(?:te|y)|born(?: on)?|geburtsdatum|geboren am|geb\\."
-        "|fecha de nacimiento|nacid[oa] el|date de naissance|née? le|data di nascita|nat[oa] il|data de nascimento",
+        "dob|d\\.o\\.b\\.?|date of birth|birth[ _\\-]?da(?:te|y)|born(?: on)?|geburtsdatum|geboren am"
+        "|geb\\.|fecha de nacimiento|nacid[oa] el|date de naissance|née? le|data di nascita|nat[oa] il"
+        "|data de nascimento",
         rf"{_DATE}|{_WORDY_DATE}",
         matches=(
             "DOB: 02/03/1984",
@@ -162,7 +164,8 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     shape(
         "DATE_TIME",
-        rf"(?:{_DATE}|{_WORDY_DATE}|{_SHORT_DATE})(?:[T ]\d{{1,2}}:\d{{2}}(?::\d{{2}}(?:\.\d{{1,9}})?)?(?:Z|[+\-]\d{{2}}:?\d{{2}})?)?",
+        rf"(?:{_DATE}|{_WORDY_DATE}|{_SHORT_DATE})"
+        r"(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+\-]\d{2}:?\d{2})?)?",
         ignore_case=True,
         matches=("Today is 5-20-2021", "2021-05-21T14:30:00Z", "21.5.21", "May-21", "5-May-2021"),
         rejects=("2024-13-15T14:30:00Z", "2024-12-32", "1.2.3.4.5"),
@@ -195,9 +198,10 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     shape(
         "URL",
-        rf"(?:https?|ftp)://{_URL}+|(?:www\.)?(?:[a-z0-9][a-z0-9\-]{{0,40}}\.){{1,4}}{_TOP_LEVEL}(?:/{_URL}*)?",
+        rf"(?:https?|ftp)://{_HOST}{{1,63}}[.:/]{_URL}*"
+        rf"|(?:www\.)?(?:[a-z0-9][a-z0-9\-]{{0,40}}\.){{1,4}}{_TOP_LEVEL}(?:/{_URL}*)?",
         right=Boundary.NONE,
-        left=Boundary.NOT_LOCAL,
+        left=Boundary.NOT_HOST,
         ignore_case=True,
         matches=("https://www.example.com/a?b=1", "microsoft.com", "www.example.co.uk"),
         rejects=("hello.world", "www.microsoft", "a@b"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from extproc.redaction.packs._rules import named, number, shape
-from extproc.redaction.rules import Rule
 from extproc.redaction.validators import americas
+
+if TYPE_CHECKING:
+    from extproc.redaction.rules import Rule
 
 _SSN: Final = "ssns?|social security|soc\\.? sec\\.?|social"
 _ITIN_GROUP: Final = r"(?:5\d|6[0-5]|7\d|8[0-8]|9[0-24-9])"

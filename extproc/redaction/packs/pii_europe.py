@@ -17,10 +17,15 @@ _POSTCODE: Final = (
     " ?\\d[ABD-HJLNP-UW-Z]{2}"
 )
 _PLATE_UK: Final = (
-    "[A-HJ-PR-Y]{2}(?:0[1-9]|[1-7]\\d)[ \\-]?[A-HJ-PR-Z]{3}|[A-HJ-NPR-TV-Y]\\d{1,3}[ \\-]?[A-HJ-PR-Y][A-HJ-PR-Z]{2}"
+    "[A-HJ-PR-Y]{2}(?:0[1-9]|[12]\\d|5[1-9]|[67]\\d)[ \\-]?[A-HJ-PR-Z]{3}"
+    "|[A-HJ-NPR-TV-Y]\\d{1,3}[ \\-]?[A-HJ-PR-Y][A-HJ-PR-Z]{2}"
     "|[A-HJ-PR-Z]{3}[ \\-]?\\d{1,3}[ \\-]?[A-HJ-NPR-TV-Y]"
 )
 _ICAO: Final = "[CFGHJ-NPRTV-Z][CFGHJ-NPRTV-Z0-9]{7}\\d"
+# 01001 to 99998.
+_PLZ: Final = (
+    r"01(?:00[1-9]|0[1-9]\d|[1-9]\d\d)|0[2-9]\d{3}|[1-8]\d{4}|9[0-8]\d{3}|99[0-8]\d\d|999[0-8]\d|9999[0-8]"
+)
 _PASSPORT: Final = "passports?(?: no\\.?)?|travel document"
 # The digits of an Italian fiscal code may be written as letters where two people have the same.
 _OMO: Final = "[0-9LMNP-V]"
@@ -225,7 +230,7 @@ GERMANY: Final[tuple[Rule, ...]] = (
     ),
     *number(
         "DE_PLZ",
-        r"0[1-9]\d{3}|[1-9]\d{4}",
+        _PLZ,
         words="plz|postleitzahl",
         says="PLZ",
         example="80331",
@@ -262,7 +267,7 @@ ITALY: Final[tuple[Rule, ...]] = (
     *number(
         "IT_IDENTITY_CARD",
         r"[A-Z]{2} ?\d{7}|\d{7}[A-Z]{2}|[A-Z]{2}\d{5}[A-Z]{2}",
-        words="carta d['’]identità|c\\.?i\\.?e?\\.?|identity card",
+        words="carta d['\\u2019]identità|c\\.?i\\.?e?\\.?|identity card",
         says="carta d'identità",
         example="CA12345AA",
         wrong="CAA2345AA",

@@ -36,6 +36,7 @@ NORDIC: Final[tuple[Rule, ...]] = (
         example="198712202384",
         wrong="198712202385",
         validator=europe.personnummer,
+        left=Boundary.NOT_DIGIT,
     ),
     shape(
         "SE_ORGANISATIONSNUMMER",
@@ -206,7 +207,7 @@ EASTERN: Final[tuple[Rule, ...]] = (
     *number(
         "TR_NATIONAL_ID",
         r"[1-9]\d{10}",
-        words="tckn|tc|t\\.c\\.|(?:tc |t\\.c\\. |türk )?kimlik(?: numarası)?(?: no)?|turkish id",
+        words="tckn|tc|t\\.c\\.|(?:tc |t\\.c\\. |türk )?kimlik(?: numaras\u0131)?(?: no)?|turkish id",
         says="TC Kimlik No",
         example="10000000146",
         wrong="10000000145",
@@ -215,7 +216,7 @@ EASTERN: Final[tuple[Rule, ...]] = (
     *number(
         "TR_LICENSE_PLATE",
         r"(?:0[1-9]|[1-7]\d|8[01])(?: ?[A-PR-VYZ]{1,3} ?|-[A-PR-VYZ]{1,3}-)\d{2,4}",
-        words="plaka(?:sı| numarası)?|plate|license plate",
+        words="plaka(?:s\u0131| numaras\u0131)?|plate|license plate",
         says="plaka",
         example="34 ABC 1234",
         wrong="82 ABC 123",

@@ -1,7 +1,7 @@
-"""Personal data: phone numbers, international, of North America, of plans with a trunk prefix, and by a word.
+"""Personal data: phone numbers: international, of North America, with a trunk prefix, and by a word.
 
-No library of numbering plans: it would be asked for every run of digits. What a plan would refuse is redacted
-all the same where it is written as numbers are.
+No library of numbering plans: it would be asked for every run of digits. What a plan would refuse is
+redacted all the same where it is written as numbers are.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from extproc.redaction.rules import Boundary, Rule
 from extproc.redaction.validators import generic
 
 _WORDS: Final = (
-    "(?:my )?(?:tele)?phones?|tel|telef[oó]n[oe]?|telefax|fax|mobiles?|mobil|cell(?:phone)?s?|cep(?: no)?|whatsapp"
-    "|call(?: me)?(?: back)?(?: on| at)?|text(?: me)?(?: on| at)?|reach (?:me|us|him|her|them)(?: on| at)?"
+    "(?:my )?(?:tele)?phones?|tel|telef[oó]n[oe]?|telefax|fax|mobiles?|mobil|cell(?:phone)?s?"
+    "|cep(?: no)?|whatsapp"
+    "|call(?: me)?(?: back)?(?: on| at)?|text(?: me)?(?: on| at)?"
+    "|reach (?:me|us|him|her|them)(?: on| at)?"
     "|handy(?:nummer)?|rufnummer|landline|hotline|helpline|contact|celular|móvil|portable|numero"
 )
 _DIGITS: Final = r"\+?\(?\d(?:[ .\-/()]{0,2}\d){6,14}"
 
 
-def _phone(
+def _phone(  # noqa: PLR0913  what a rule has
     name: str,
     body: str,
     *,
@@ -91,10 +93,10 @@ RULES: Final[tuple[Rule, ...]] = (
     # Mobile numbers that have no trunk prefix, without separators: order numbers look the same.
     _phone(
         "phone-run",
-        r"\d{7,12}|\d{2,4}(?:[ .\-]\d{2,4}){1,4}|[2-9]\d{2}[ .\-]?\d{3}[ .\-]?\d{2}[ .\-]?\d{2}",
+        r"1[3-9]\d{9}|0[1-9]\d{8,9}|5\d{2}[ \-]?\d{3}[ \-]?\d{2}[ \-]?\d{2}",
         score=0.3,
         default=False,
-        matches=("13812345678", "9472 7916", "532 123 45 67", "450 0840"),
+        matches=("13812345678", "532 123 45 67", "05321234567"),
         rejects=("12345", "1234567890123"),
     ),
     # Not after a dot: "j.cell.2020.01.001" is a paper.
@@ -122,7 +124,6 @@ RULES: Final[tuple[Rule, ...]] = (
         validator=generic.phone,
         score=0.6,
         ignore_case=True,
-        default=False,
         matches=("781 1704 office", "3660170548-Fax"),
         rejects=("2 mobile", "12345 office"),
     ),

@@ -1,7 +1,8 @@
 """Checks of identifiers of the Americas.
 
 Sources: SSA's randomisation notes (SSN), ABA's routing number policy, CMS (NPI), DEA's registration
-numbers, Service Canada (SIN), Receita Federal (CPF, CNPJ), RENAPO (CURP), SAT (RFC), SII (RUT), AFIP (CUIT).
+numbers, Service Canada (SIN), Receita Federal (CPF, CNPJ), RENAPO (CURP), SAT (RFC), SII (RUT), AFIP
+(CUIT).
 """
 
 from __future__ import annotations

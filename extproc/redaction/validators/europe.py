@@ -1,9 +1,9 @@
 """Checks of identifiers of Europe and Turkey.
 
-Sources: NHS data dictionary, Ministerio del Interior (DNI, NIE), Agenzia delle Entrate (partita IVA), Poland's
-PESEL act, Finland's DVV (HETU), BZSt (Steuer-ID), DRV (Versicherungsnummer), GKV (KVNR), KBV (LANR), ICAO 9303
-(documents), INSEE (NIR), RvIG (BSN), Skatteverket (personnummer), Skatteetaten (fødselsnummer), CPR-kontoret,
-and the tax and social registers of the other countries.
+Sources: NHS data dictionary, Ministerio del Interior (DNI, NIE), Agenzia delle Entrate (partita IVA),
+Poland's PESEL act, Finland's DVV (HETU), BZSt (Steuer-ID), DRV (Versicherungsnummer), GKV (KVNR), KBV
+(LANR), ICAO 9303 (documents), INSEE (NIR), RvIG (BSN), Skatteverket (personnummer), Skatteetaten
+(fødselsnummer), CPR-kontoret, and the tax and social registers of the other countries.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def de_health(value: str) -> bool:
 
 
 def icao(value: str) -> bool:
-    """A German document's number: weights 7 3 1, letters from 10 on; the older ones with T have no check."""
+    """A German document's number: weights 7 3 1, letters from 10 on; older ones with T have no check."""
     text = alnum_of(value, 9)
     if text[0] == "T" and text[1:].isdigit():
         return True

@@ -17,7 +17,7 @@ from extproc.redaction.validators.digits import alnum_of, digits_of, luhn, one_k
 _CARD: Final = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"
     r"|3[47]\d{13}|3(?:0[0-5]|6|8|9)\d{11,12}|(?:6011|6[245]|35)\d{12,17}"
-    r"|(?:5[0678]|6[37])\d{10,17}|1\d{14}"
+    r"|(?:5[0678]|6[37])\d{10,17}|1\d{14}|2131\d{11}"
 )
 
 
@@ -77,7 +77,8 @@ def ipv4(value: str) -> bool:
     """Four octets in decimal, with an optional prefix length."""
     address, _, prefix = value.partition("/")
     octets = address.split(".")
-    return all(int(octet) <= 255 for octet in octets) and (not prefix or int(prefix) <= 32)  # noqa: PLR2004  RFC 4632
+    plain = all(int(octet) <= 255 and octet == str(int(octet)) for octet in octets)  # noqa: PLR2004  RFC 4632
+    return plain and (not prefix or int(prefix) <= 32)  # noqa: PLR2004  RFC 4632
 
 
 _GROUPS: Final = 8
@@ -85,9 +86,9 @@ _DIGIT: Final = re.compile("[0-9]")
 
 
 def ipv6(value: str) -> bool:
-    """An IPv6 address, zone and prefix length allowed, with a digit in it: ``add::bad`` is code."""
+    """An IPv6 address, zone and prefix length allowed, with a digit somewhere: ``add::bad`` is code."""
     address, _, prefix = value.partition("/")
-    if not _counts(address.partition("%")[0]) or _DIGIT.search(address) is None:
+    if not _counts(address.partition("%")[0]) or _DIGIT.search(value) is None:
         return False
     if prefix and int(prefix) > 128:  # noqa: PLR2004  RFC 4291
         return False
@@ -109,10 +110,15 @@ def _counts(groups: str) -> bool:
     return colons <= _GROUPS - (0 < gap < len(groups) - 2)
 
 
+_NO_SEPARATORS: Final = dict.fromkeys(map(ord, ":-."))
+
+
 def mac(value: str) -> bool:
-    """A hardware address that is neither all zeros nor all ones, with one kind of separator."""
-    compact = value.replace(":", "").replace("-", "").lower()
-    return len(set(value) & {":", "-"}) == 1 and set(compact) not in ({"0"}, {"f"})
+    """A hardware address that is neither all zeros nor all ones; with dots, one that is no number."""
+    compact = value.translate(_NO_SEPARATORS).lower()
+    if "." in value and compact.isdigit():
+        return False
+    return len(set(value) & {":", "-", "."}) == 1 and set(compact) not in ({"0"}, {"f"})
 
 
 def phone(value: str) -> bool:
