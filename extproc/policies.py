@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from extproc.domain.bodies import Keep, withhold
 from extproc.domain.errors import HeadgateError, PolicyError
+from extproc.domain.limits import LIMITS
 from extproc.domain.ports import RuleWatch
+from extproc.domain.verdict import Mode
 from extproc.edge.sealing import can_seal_to
 from extproc.guards import guard_specs
+from extproc.guards._rules import OnFinding, RuleGuard
 from extproc.policy.describe import pipeline_text, summary_text
 from extproc.policy.envoy_routes import check_routes, routes_of
 from extproc.policy.faults import policy_error
@@ -24,10 +27,13 @@ from extproc.redaction.packs import ALL_RULES, default_automaton
 from extproc.redaction.watches import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from extproc.domain.ports import BoundGuard
     from extproc.policy.tree import Place
 
+# Plans that are made in advance; what a larger policy has besides is made when it is asked for.
+_PREPARED_MAX: Final = LIMITS.prefilters_max
 _HASH_LABEL: Final = "operator:hash"
 # One redaction is mostly enough, since what takes a finding's place is none; a text that needs more than so
 # many is not kept.
@@ -121,9 +127,42 @@ def loader(
         if pepper not in redactors:
             redactors.clear()
             redactors[pepper] = new_redactor(pepper)
-        return build(loaded, redactors[pepper], pepper)
+        policy = build(loaded, redactors[pepper], pepper)
+        prepare(policy)
+        return policy
 
     return load_content
+
+
+def prepare(policy: RoutedPolicy) -> None:
+    """Make the plans that its streams will ask for.
+
+    One takes up to a second of CPU, in which no stream could move: so it is made before the first one asks.
+    A plan is a reading of the rules, so that any thread may make it, beside those that serve.
+    """
+    wanted: dict[object, tuple[RuleWatch, ...]] = {}
+    for snapshot in (policy.unrouted, *policy.routes.values()):
+        for guards in snapshot.pipelines.values():
+            wanted |= {_key_of(watches): watches for watches in _watches_of(guards)}
+    for watches in tuple(wanted.values())[:_PREPARED_MAX]:
+        policy.unrouted.scanner(watches)
+
+
+def _watches_of(guards: tuple[BoundGuard, ...]) -> Iterator[tuple[RuleWatch, ...]]:
+    """What one pipeline has scanned together: requests by each guard alone, answers by all of a mode."""
+    ruled = [(one.mode, one.guard) for one in guards if isinstance(one.guard, RuleGuard)]
+    for mode, guard in ruled:
+        if mode is not Mode.OFF and guard.request is not OnFinding.ALLOW:
+            yield (guard.watch,)
+    for shared in (Mode.ENFORCE, Mode.SHADOW):
+        chosen = [guard for mode, guard in ruled if mode is shared]
+        answered = [guard for guard in chosen if guard.answer is not OnFinding.ALLOW]
+        if answered:
+            yield tuple(guard.watch for guard in answered)
+
+
+def _key_of(watches: tuple[RuleWatch, ...]) -> object:
+    return tuple((one.pack, one.entity_types, tuple(sorted(one.operators.items()))) for one in watches)
 
 
 def check_bodies(loaded: LoadedPolicy, *, keeps_bodies: bool) -> None:

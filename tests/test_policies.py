@@ -6,14 +6,18 @@ from hypothesis import strategies as st
 from redaction_texts import documents
 
 from extproc import policies
+from extproc.core.channels import ChannelScan, watches_of
 from extproc.domain.errors import PolicyError
 from extproc.domain.head import RequestHead
-from extproc.domain.ports import ExchangeView, RuleWatch
+from extproc.domain.ports import ALLOWED, ExchangeView, RequestMessage, RuleWatch
+from extproc.domain.segment import Operation, Origin, Params, Role, Segment
 from extproc.edge.policy_source import PolicySource
 from extproc.edge.sealing import new_keys
+from extproc.guards._rules import RuleGuard
 from extproc.policy.keys import hash_key
 from extproc.policy.snapshot import _PEPPER_LABEL
 from extproc.redaction.packs import default_automaton
+from extproc.redaction.watches import Redactor
 from extproc.settings import SettingsError, read_pepper
 
 PEPPER = b"p" * 32
@@ -28,6 +32,42 @@ def test_a_loader_makes_the_policy_that_streams_use():
     assert policy.on(("other",)) is policy.refusing
     with pytest.raises(PolicyError, match=r"^policy\.yaml:1: version: "):
         load(TEXT.replace(b"version: 1", b"version: 9"))
+
+
+GUARDED = """\
+version: 1
+tenants: {a: {policy: plain}, b: {policy: mixed}, c: {policy: odd}}
+routes: {r: {tenants: {a: narrow}}}
+policies:
+  plain: {}
+  mixed: {guards: {pii: {mode: shadow}, secrets: {operators: {AWS_ACCESS_KEY: "replace:gone"}}}}
+  odd: {guards: {pii: {request: allow, operators: {CREDIT_CARD: "mask:4"}}, secrets: {answer: allow}}}
+  narrow: {guards: {pii: {entity_types: [IBAN_CODE]}, secrets: {mode: off}}}
+"""
+
+
+def test_no_stream_waits_for_a_plan(monkeypatch):
+    """A plan costs up to a second of the event loop: all are made when the policy is loaded."""
+    policy = policies.loader("policy.yaml", lambda: PEPPER)(GUARDED.encode())
+    monkeypatch.setattr(Redactor, "_make_plan", lambda *_: pytest.fail("a stream had to make a plan"))
+    text = Segment(index=0, text="some text", role=Role.USER, origin=Origin.DIRECT, place="line")
+    request = RequestMessage(
+        key=0,
+        operation=Operation.CHAT,
+        params=Params(model="m", stream=True),
+        segments=(text,),
+        inspectable_bytes=9,
+    )
+    head = RequestHead(method="POST", path="/", headers={})
+    view = ExchangeView(exchange_id="x:0", head=head, request=request)
+    scanned = []
+    for snapshot in (policy.on(()), policy.on(("r",))):
+        for guards in snapshot.pipelines.values():
+            ruled = tuple(one for one in guards if isinstance(one.guard, RuleGuard))
+            assert [one.guard.judge(view, ()) for one in ruled] == [ALLOWED] * len(ruled)
+            scan = ChannelScan(watches_of(ruled, view), snapshot.scanner)
+            scanned.append(scan.feed("some text", eof=True).released)
+    assert scanned == ["some text"] * 6
 
 
 def test_a_pepper_is_read_with_the_policy_whose_hashes_it_made():
@@ -109,7 +149,9 @@ def test_what_checks_a_policy_shares_no_automaton_with_what_scans():
     assert keeping not in {default_automaton(), checking._automaton}
 
 
-@pytest.mark.parametrize("keep", ["redacted", f"sealed, reviewer_key: {new_keys()[1]}"])
+@pytest.mark.parametrize(
+    "keep", ["redacted", f"sealed, reviewer_key: {new_keys()[1]}"], ids=["redacted", "sealed"]
+)
 def test_bodies_need_a_folder(keep):
     text = TEXT.replace(b"{p: {}}", b"{p: {bodies: {keep: %s}}}" % keep.encode())
     load = policies.loader("policy.yaml", lambda: PEPPER)

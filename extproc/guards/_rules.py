@@ -45,6 +45,11 @@ class RuleGuard:
     find: RuleFinder
     key_hash: Callable[[str], str]
 
+    @property
+    def watch(self) -> RuleWatch:
+        """The rules, whatever follows from what they find."""
+        return self._watch(OnFinding.REDACT)
+
     def needs(self, exchange: ExchangeView) -> tuple[Effect, ...]:
         """Nothing: rules are synchronous."""
         del exchange
