@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import redaction_oracle as oracle
-from redaction_toys import toy_rules
+from redaction_toys import ALPHABET, CHECKED_ALPHABET, checked_rules, toy_rules
 
 from extproc.redaction.automaton import Automaton, compile_rules
 from extproc.redaction.engine import Plan, RuleScanner, Scan
@@ -21,15 +21,16 @@ from extproc.redaction.operators import REDACT, Hash, Operator
 from extproc.redaction.packs import ALL_RULES, default_automaton
 from extproc.redaction.rules import Rule
 
-ORACLE_EVERY = {"shipped": 2_000, "toys": 10}
+ORACLE_EVERY = {"shipped": 2_000, "toys": 4}
 """One document in so many is read by the oracle too, by where its rules come from."""
 SPLIT_AGAIN_EVERY = 4  # documents whose split the engine alone reads too, event by event.
 MANY_EVENTS = 12
 
-_TOYS_PER_SET = 100  # documents under one set of random rules: compiling costs more than reading.
+_TOYS_PER_SET = 50  # documents under one set of random rules: compiling costs more than reading.
 _TOYS_SHARE = 0.4
+_CHECKED_SHARE = 0.4  # of these, with rules that ask for a check digit
 _MASKS, _MASKED_RULES = 8, 24
-_SMALL = "aab-11_ é2\U0001d7d8\ud800"
+_SMALL = ALPHABET + "\U0001d7d8\ud800"
 _BESIDE = "".join(
     [
         *(" .,;:-_/=@+%&#\"'()[]{}<>|\\\n\t\0"),
@@ -238,13 +239,14 @@ def documents(seed: int, batch: int, count: int) -> Iterator[Document]:
         yield Document(number, family, chance.choice(_shipped(seed)), pieces)
     number = count - toys
     while number < count:
-        rules = toy_rules(chance)
+        checked = chance.random() < _CHECKED_SHARE
+        rules = checked_rules(chance) if checked else toy_rules(chance)
         if not rules:
             continue
         automaton = compile_rules(rules)
         mine = arena(automaton, automaton.mask(), "toys")
         for _ in range(min(_TOYS_PER_SET, count - number)):
-            text = "".join(chance.choices(_SMALL, k=chance.randint(1, 14)))
+            text = "".join(chance.choices(CHECKED_ALPHABET if checked else _SMALL, k=chance.randint(1, 14)))
             yield Document(number, "random rules", mine, _cut(chance, text, small=False))
             number += 1
 

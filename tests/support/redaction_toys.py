@@ -9,6 +9,7 @@ from extproc.redaction.rules import Boundary, Rule, RuleError
 from extproc.redaction.shape import shape
 
 ALPHABET = "aab-11_ é2"
+CHECKED_ALPHABET = "0011188 -a"
 _ATOMS = ["a", "b", "1", "-", "[ab]", r"\d", "[^a]", "[b1-]", "a", "1"]
 
 
@@ -27,6 +28,26 @@ def toy_body(chance: random.Random, depth: int = 0) -> str:
             return inner[0] + f"{atom}{{1,3}}" + inner[1]
         case _:
             return "".join(inner)
+
+
+def checked_rules(chance: random.Random) -> tuple[Rule, ...]:
+    """Digits with a check digit, of several lengths at one start, with a rival that asks nobody."""
+    low, boundaries = chance.randint(2, 3), [Boundary.NONE, Boundary.NOT_DIGIT, Boundary.WORD]
+    bodies = [rf"\d{{{low},{low + chance.randint(1, 4)}}}", r"\d{2}[ -]?\d{1,3}", r"18\d?-?1", r"\d\da"]
+    return tuple(
+        Rule(
+            name=f"r{number}",
+            entity_type=f"R{number}",
+            pack="t",
+            body=body,
+            left=chance.choice(boundaries),
+            right=chance.choice(boundaries),
+            validator=chance.choice([validators.luhn, validators.luhn, None])
+            if number
+            else validators.luhn,
+        )
+        for number, body in enumerate(chance.sample(bodies, chance.randint(1, 3)))
+    )
 
 
 def toy_rules(chance: random.Random) -> tuple[Rule, ...]:
