@@ -20,9 +20,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
+import bench_holdback  # noqa: E402 - the folders above are where it finds what it imports.
+import bench_wires  # noqa: E402 - the folders above are where it finds what it imports.
 import bench_work  # noqa: E402 - the folders above are where it finds what it imports.
 from bench_parts import Bench, Setup  # noqa: E402
-from bench_report import environment, table, write_readme  # noqa: E402
+from bench_report import environment, table, wires_table, write_readme  # noqa: E402
 from bench_texts import OPENAI_PLANTS, TRITON_PLANTS  # noqa: E402
 
 ALONE = "envoy"
@@ -225,6 +227,8 @@ def measure(size: Size, names: Sequence[str], seed: int, say: Callable[[str], No
     began = environment()
     say("the filter's own work, in process")
     work = bench_work.measure(seed, rounds=size.work_rounds)
+    say("what a wire costs, in process")
+    wires = bench_wires.measure(seed, rounds=size.work_rounds)
     with tempfile.TemporaryDirectory(prefix="headgate-bench-") as folder:
         bench = Bench(Path(folder), seed)
         try:
@@ -244,6 +248,7 @@ def measure(size: Size, names: Sequence[str], seed: int, say: Callable[[str], No
         "before": began,
         "after": environment(),
         "own_work_us_per_event": work,
+        "wires": wires,
         "figures": figures,
     }
 
@@ -258,11 +263,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=FULL.rounds)
     parser.add_argument("--write", action="store_true", help="into README.md and figures.json")
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--redaction", action="store_true", help="only the hold-back, without Envoy")
+    parser.add_argument("--answers", type=int, default=700, help="of the hold-back")
     options = parser.parse_args()
+    if options.redaction:
+        bench_holdback.bench(ROOT, seed=options.seed, answers_count=options.answers, write=options.write)
+        return
     size = TINY if options.quick else Size(**{**vars(FULL), "rounds": options.rounds})
     results = measure(size, SETUPS, options.seed, _say)
     text = json.dumps(results, indent=1) + "\n"
-    print(table(results))  # noqa: T201 - its output.
+    print(table(results), wires_table(results), sep="\n\n")  # noqa: T201 - its output.
     target = RESULTS if options.write else ROOT / ".headgate" / "figures.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(text, encoding="utf-8")
