@@ -251,8 +251,8 @@ def section(results: Mapping[str, Any]) -> str:
 `make bench BENCH=--redaction` on {machine};
 redaction with {before["redaction"]}. {amount}, {TOKEN_MS:.0f} ms apart:
 prose, letters, tables, code, logs, tool arguments, settings with long keys. Waits are counted in tokens,
-and the CPU's time is added. A value came out if {LEAK_CHARS} of its characters in a row did. Of {results["rules"]}
-shipped rules those count that do where a policy names none.
+and the CPU's time is added. A value came out if {LEAK_CHARS} of its characters in a row did.
+Of {results["rules"]} shipped rules those count that do where a policy names none.
 
 {table(figures)}
 
