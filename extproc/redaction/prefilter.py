@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from extproc.redaction import charset as cs
@@ -93,13 +94,15 @@ def ahead(chars: Iterable[CharSet], needs: CharSet, chars_max: int | None) -> st
     return rf"(?={passed}(?:\Z|{cs.class_source(needs)}))"
 
 
-def _deepest(node: Node) -> set[_Path]:
+# A process has several masks of the same rules, and each body takes some milliseconds.
+@lru_cache(maxsize=1_024)
+def _deepest(node: Node) -> frozenset[_Path]:
     """The paths as deep as they are few; a body with many short words is looked at less deep."""
     for depth in range(DEPTH, 1, -1):
         found = _paths([node], depth)
         if () not in found and len(found) <= PATHS_KEPT_MAX:
-            return found
-    return _paths([node], 1)
+            return frozenset(found)
+    return frozenset(_paths([node], 1))
 
 
 def _telling(path: _Path) -> _Path:
