@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,11 @@ from extproc.domain.errors import PeerError
 from extproc.domain.verdict import Reason
 from extproc.wire.grpc_frames import FrameReader, framed
 
-ENCODE = {"identity": lambda payload: payload, "gzip": gzip.compress, "deflate": zlib.compress}
+ENCODE = {
+    "identity": lambda payload: payload,
+    "gzip": partial(gzip.compress, mtime=0),
+    "deflate": zlib.compress,
+}
 payloads = st.lists(st.binary(max_size=200), max_size=5)
 cuts = st.lists(st.integers(0, 1_200), max_size=8)
 
