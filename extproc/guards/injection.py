@@ -22,6 +22,7 @@ from extproc.domain.ports import (
 from extproc.domain.segment import Origin, Role, Segment
 from extproc.domain.verdict import Action, Finding, Lane, LocatedFinding, Reason, Stage
 from extproc.guards._binding import bound_to
+from extproc.redaction.transducer import undisguised
 
 HEAD: Final = "injection"
 ENTITY_TYPE: Final = "PROMPT_INJECTION"
@@ -46,11 +47,15 @@ class Settings:
 
 
 class _Reading(NamedTuple):
-    """A text that a segment may be to the model; ``apart_from``: where it begins in ``Segment.apart``."""
+    """A text that a segment may be to the model; ``apart_from``: where it begins in ``Segment.apart``.
+
+    ``seen_of`` is the text as it came, where ``text`` is how it is seen.
+    """
 
     segment: Segment
     text: str
     apart_from: int | None = None
+    seen_of: str = ""
 
     def place_of(self, position: int) -> int:
         """Where in the segment's text a position of this text stands."""
@@ -112,7 +117,7 @@ class Injection:
             if segment.text
             and (not roles or segment.role in roles)
             and (not origins or segment.origin in origins)
-            for reading in _readings(segment)
+            for reading in _seen(_readings(segment))
         )
 
     def _passes(self, reading: _Reading, score: TextScore) -> bool:
@@ -150,8 +155,19 @@ def _readings(segment: Segment) -> Iterator[_Reading]:
     yield _Reading(segment, apart[start:end], start)
 
 
+def _seen(readings: Iterator[_Reading]) -> Iterator[_Reading]:
+    """Readings, and after each how it is seen where letters are disguised in it."""
+    for reading in readings:
+        yield reading
+        text = undisguised(reading.text)
+        if text != reading.text:
+            yield reading._replace(text=text, seen_of=reading.text)
+
+
 def _located(reading: _Reading, score: TextScore, model: str) -> LocatedFinding:
-    start, end = reading.place_of(score.start), reading.place_of(score.end)
+    # Where in the text as it came the window of a text as it is seen stands is not kept: all of it is.
+    span = (0, len(reading.seen_of)) if reading.seen_of else (score.start, score.end)
+    start, end = map(reading.place_of, span)
     finding = Finding(entity_type=ENTITY_TYPE, start=start, end=end, score=score.score, detector=model)
     return LocatedFinding(lane=Lane.REQUEST, place=reading.segment.place, finding=finding)
 

@@ -7,18 +7,19 @@ which rules count is the scanner's mask. Nothing of the text stays in a state bu
 from __future__ import annotations
 
 import hashlib
+import re
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from extproc.domain.limits import LIMITS
 from extproc.redaction import charset as cs
 from extproc.redaction.prefilter import ahead, prefilter
 from extproc.redaction.rules import EXCLUDED, Boundary, RuleError, is_word
 from extproc.redaction.shape import shape
+from extproc.redaction.transducer import READ_AS, also_read_as, is_unseen
 from extproc.redaction.validators import name_of
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Iterable, Sequence
 
     from extproc.redaction.charset import CharSet
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 EDGE: Final = 0
 """The class that stands for both ends of the text."""
 
+_ASCII: Final = 128
 _BYTES: Final = 256
 _COMPILED_MAX: Final = 16  # rule sets alive at once: the shipped one and those of recent reloads.
 
@@ -36,7 +38,10 @@ class Classes(dict[str, int]):
     """Characters to classes: those of one class are in the same sets of every rule and boundary.
 
     Classes come into being as characters are seen. ``members``, ``word`` and ``excluded`` are by class:
-    the ids of the sets that hold it, whether it is a word character, and the boundaries it violates.
+    the ids of the sets that hold it or the one character that it is read as, whether it is a word
+    character, and the boundaries it violates. ``inside`` is ``word`` for the outermost character of a
+    match; None where its readings differ. ``spelled`` are the classes of several characters as which it is
+    read, one by one; ``skipped`` says that it is read as nothing too.
     """
 
     def __init__(self, sets: Sequence[CharSet]) -> None:
@@ -54,26 +59,46 @@ class Classes(dict[str, int]):
             frozenset(boundary for boundary, chars in EXCLUDED.items() if cs.contains(chars, cut))
             for cut in self.cuts
         ]
-        self._ids: dict[tuple[frozenset[int], bool, frozenset[Boundary]], int] = {}
+        self._ids: dict[tuple[object, ...], int] = {}
         self.members: list[frozenset[int]] = [frozenset()]
         self.word: list[bool] = [False]
+        self.inside: list[bool | None] = [False]
         self.excluded: list[frozenset[Boundary]] = [frozenset()]
+        self.spelled: list[tuple[int, ...]] = [()]
+        self.skipped: list[bool] = [False]
         self._by_code_point = _ByCodePoint(self)
+        # First, so that no other characters take the numbers that a byte has room for.
+        for code in range(_ASCII):
+            self.__missing__(chr(code))
 
     def __missing__(self, char: str) -> int:
-        at = bisect_right(self.cuts, ord(char)) - 1
-        word = is_word(char)
-        key = (self._in_sets[at], word, self._violates[at])
+        code = ord(char)
+        read_as = READ_AS.get(code, "")
+        members, word = self._in_sets[self._place(code)], is_word(char)
+        skipped = is_unseen(code)
+        if skipped and not read_as:
+            members = frozenset()
+        if len(read_as) == 1:
+            members |= self._in_sets[self._place(ord(read_as))]
+        inside = None if read_as and is_word(read_as[-1]) is not word else word
+        spelled = tuple([self[one] for one in read_as]) if len(read_as) > 1 else ()
+        key = (members, word, inside, self._violates[self._place(code)], spelled, skipped)
         number = self._ids.get(key)
         if number is None:
             number = self._ids[key] = len(self.members)
-            self.members.append(key[0])
+            self.members.append(members)
             self.word.append(word)
-            self.excluded.append(key[2])
+            self.inside.append(inside)
+            self.excluded.append(key[3])
+            self.spelled.append(spelled)
+            self.skipped.append(skipped)
         if len(self) >= LIMITS.char_classes_max:
             self.clear()
         self[char] = number
         return number
+
+    def _place(self, code_point: int) -> int:
+        return bisect_right(self.cuts, code_point) - 1
 
     def of(self, text: str) -> Sequence[int]:
         """The classes of a text's characters, in order."""
@@ -97,6 +122,16 @@ class _ByCodePoint(dict[int, int]):
         return number
 
 
+class Skipped(NamedTuple):
+    """Where rules stood before the last characters, of which nothing is seen: they go on from there."""
+
+    positions: frozenset[int] = frozenset()
+    chars: int = 0
+
+
+_NONE_SKIPPED: Final = Skipped()
+
+
 class State(dict[int, "State"]):
     """What is left of the rules; maps the class of the next character to the state after it.
 
@@ -111,24 +146,30 @@ class State(dict[int, "State"]):
     """
 
     __slots__ = (
-        *("_automaton", "_before", "_positions", "_word"),
+        *("_automaton", "_before", "_inside", "_positions", "_skipped"),
         *("accepts", "asks", "eventful", "late", "live", "pending", "sole"),
     )
 
     def __init__(
-        self, automaton: Automaton, positions: frozenset[int], late: tuple[int, ...], *, word: bool
+        self,
+        automaton: Automaton,
+        positions: frozenset[int],
+        late: tuple[int, ...],
+        inside: bool | None,  # noqa: FBT001 - of the last character; see ``Classes``.
+        skipped: Skipped,
     ) -> None:
         super().__init__()
         self.late = late
         self._automaton = automaton
         self._positions = positions
-        self._word = word
+        self._inside = inside
+        self._skipped = skipped
         ends = sorted({automaton.rule_of[at] for at in positions & automaton.last})
         right = [automaton.rules[rule].right for rule in ends]
         self.accepts = tuple(r for r, b in zip(ends, right, strict=True) if b is Boundary.NONE)
         self.pending = tuple(r for r, b in zip(ends, right, strict=True) if b is not Boundary.NONE)
         self._before: dict[int, tuple[int, ...]] = {}
-        live = {automaton.rule_of[at] for at in positions if automaton.follow[at]}
+        live = {automaton.rule_of[at] for at in positions | skipped.positions if automaton.follow[at]}
         self.live = sum(1 << rule for rule in live | set(self.pending))
         self.eventful = not self.live or bool(self.accepts) or bool(late)
         self.sole = -1
@@ -149,7 +190,7 @@ class State(dict[int, "State"]):
                 rule
                 for rule in self.pending
                 if self._automaton.bounded(
-                    self._automaton.rules[rule].right, inside_word=self._word, beside=following
+                    self._automaton.rules[rule].right, inside=self._inside, beside=following
                 )
             )
             self._before[following] = found
@@ -157,16 +198,15 @@ class State(dict[int, "State"]):
 
     def __missing__(self, taken: int) -> State:
         automaton = self._automaton
-        members = automaton.classes.members[taken]
-        after = frozenset(
-            position
-            for here in self._positions
-            for position in automaton.follow[here]
-            if automaton.takes[position] in members
-        )
-        target = self[taken] = automaton.state(
-            after, self.before(taken), word=automaton.classes.word[taken]
-        )
+        classes = automaton.classes
+        standing = self._positions | self._skipped.positions
+        skipped = _NONE_SKIPPED
+        if classes.skipped[taken] and self._skipped.chars < LIMITS.unseen_run_chars_max:
+            going_on = frozenset(at for at in standing if automaton.follow[at])
+            skipped = Skipped(going_on, self._skipped.chars + 1) if going_on else _NONE_SKIPPED
+        after = automaton.step(standing, taken)
+        inside = classes.inside[taken]
+        target = self[taken] = automaton.state(after, self.before(taken), inside, skipped)
         return target
 
 
@@ -204,9 +244,10 @@ class Automaton:
         self.rule_of = tuple(rule_of)
         self.last = frozenset(last)
         self.classes = Classes(tuple(set_ids))
-        self._states: dict[tuple[frozenset[int], tuple[int, ...], bool], State] = {}
+        self._states: dict[tuple[object, ...], State] = {}
         self._starts: dict[tuple[int, int, int], State] = {}
         self._prefilters: dict[int, re.Pattern[str]] = {}
+        self._beginnings: dict[int, re.Pattern[str]] = {}
 
     def mask(
         self,
@@ -245,6 +286,18 @@ class Automaton:
             )
         return found
 
+    def beginnings(self, mask: int) -> re.Pattern[str]:
+        """The characters with which the masked rules can begin in a text that is disguised."""
+        found = self._beginnings.get(mask)
+        if found is None:
+            if len(self._beginnings) >= LIMITS.prefilters_max:
+                self._beginnings.clear()
+            written = [one.positions for number, one in enumerate(self.shapes) if mask >> number & 1]
+            chars = cs.union(*(one.chars[at] for one in written for at in one.first))
+            found = re.compile(cs.class_source(also_read_as(chars)) if chars else "(?!)")
+            self._beginnings[mask] = found
+        return found
+
     def _ahead(self, number: int) -> str:
         measured = self.shapes[number]
         needs = cs.of_chars(self.rules[number].needs)
@@ -254,39 +307,58 @@ class Automaton:
         """The masked rules' state after a first character of class ``taken`` that follows ``before``."""
         found = self._starts.get((before, taken, mask))
         if found is None:
-            word = self.classes.word[taken]
-            members = self.classes.members[taken]
-            found = self.state(
-                frozenset(
-                    position
-                    for boundary, firsts in self._first.items()
-                    if self.bounded(boundary, inside_word=word, beside=before)
-                    for position in firsts
-                    if self.takes[position] in members and mask >> self.rule_of[position] & 1
-                ),
-                word=word,
-            )
+            inside = self.classes.inside[taken]
+            firsts = [
+                position
+                for boundary, positions in self._first.items()
+                if self.bounded(boundary, inside=inside, beside=before)
+                for position in positions
+                if mask >> self.rule_of[position] & 1
+            ]
+            found = self.state(self._taking(firsts, taken), inside=inside)
             self._starts[before, taken, mask] = found
         return found
 
-    def bounded(self, boundary: Boundary, *, inside_word: bool, beside: int) -> bool:
+    def step(self, positions: Iterable[int], taken: int) -> frozenset[int]:
+        """Where the rules stand after one more character, in all its readings but as nothing."""
+        return self._taking([after for here in positions for after in self.follow[here]], taken)
+
+    def _taking(self, positions: Iterable[int], taken: int) -> frozenset[int]:
+        """Those of the positions that a character is taken at, and where its spelling leads from them."""
+        members = self.classes.members[taken]
+        taking = frozenset(position for position in positions if self.takes[position] in members)
+        spelled = self.classes.spelled[taken]
+        if not spelled:
+            return taking
+        read = self._taking(positions, spelled[0])
+        for one in spelled[1:]:
+            read = self.step(read, one)
+        return taking | read
+
+    def bounded(self, boundary: Boundary, *, inside: bool | None, beside: int) -> bool:
         """Whether the boundary holds between a match's outermost character and its neighbour."""
         if boundary is Boundary.NONE:
             return True
         if boundary is Boundary.WORD:
-            return inside_word != self.classes.word[beside]
+            return inside is not self.classes.word[beside]
         return boundary not in self.classes.excluded[beside]
 
-    def state(self, positions: frozenset[int], late: tuple[int, ...] = (), *, word: bool) -> State:
-        """The one state for these positions, and for what the last character decided."""
-        key = (positions, late, word)
+    def state(
+        self,
+        positions: frozenset[int],
+        late: tuple[int, ...] = (),
+        inside: bool | None = None,  # noqa: FBT001 - one of three, see ``Classes``.
+        skipped: Skipped = _NONE_SKIPPED,
+    ) -> State:
+        """The one state for these positions, and for what the last characters decided."""
+        key = (positions, late, inside, skipped)
         found = self._states.get(key)
         if found is None:
             if len(self._states) >= LIMITS.automaton_states_max:
                 # Scanners keep the states that they stand on; the rest is made again when needed.
                 self._states.clear()
                 self._starts.clear()
-            found = self._states[key] = State(self, positions, late, word=word)
+            found = self._states[key] = State(self, positions, late, inside, skipped)
         return found
 
 

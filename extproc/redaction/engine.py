@@ -20,7 +20,7 @@ from extproc.domain.ports import ScanEach
 from extproc.domain.verdict import Finding
 from extproc.redaction.automaton import EDGE
 from extproc.redaction.operators import REDACT, replacement
-from extproc.redaction.plan import Plan
+from extproc.redaction.plan import Finder, Plan
 from extproc.redaction.thread import Piece, Thread
 
 if TYPE_CHECKING:
@@ -166,7 +166,8 @@ class RuleScanner:
         decided = _Decided()
         buffer = self._kept + text
         unread = len(self._kept)
-        found = self._plan.find(buffer, unread)
+        find = self._plan.finder(text)
+        found = find(buffer, unread)
         if found is None and not self._threads and not eof:
             # Prose: nothing is held before it, and nothing can begin in it.
             self._base += len(buffer) - 1
@@ -176,7 +177,7 @@ class RuleScanner:
         if found is not None or self._threads:
             piece = Piece(self._plan.automaton, buffer, self._base, unread, eof=eof)
             self._move(piece, decided)
-            self._begin(found, piece, decided)
+            self._begin(find, found, piece, decided)
         self._release(buffer, decided.text)
         self._closed = eof
         return decided.scan()
@@ -241,14 +242,14 @@ class RuleScanner:
                 thread.run(piece, 0)
                 self._place(thread, piece, decided)
 
-    def _begin(self, found: re.Match[str] | None, piece: Piece, decided: _Decided) -> None:
+    def _begin(self, find: Finder, found: re.Match[str] | None, piece: Piece, decided: _Decided) -> None:
         """Begin threads where a rule can, from ``found`` on, each once those before it are moved.
 
         Raises:
             ScanOverflowError: too many live starts.
         """
         buffer, base, classes = piece.buffer, piece.base, piece.classes
-        automaton, find, mask = self._plan.automaton, self._plan.find, self._plan.mask
+        automaton, mask = self._plan.automaton, self._plan.mask
         first = piece.origin - base
         covered = self._covered - base
         while found is not None:

@@ -7,6 +7,8 @@ import hmac
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
+from extproc.redaction.transducer import seen
+
 
 @dataclass(frozen=True, slots=True)
 class Redact:
@@ -33,7 +35,10 @@ class Mask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hash:
-    """The entity type with a keyed digest of the value: HMAC-SHA-256 over UTF-8, in hexadecimal."""
+    """The entity type with a keyed digest of the value as it is seen.
+
+    HMAC-SHA-256 over UTF-8, in hexadecimal.
+    """
 
     key: bytes = field(repr=False)
     hex_chars: int = 16
@@ -64,10 +69,11 @@ def replacement(operator: Operator, entity_type: str, value: str) -> str:
         case Replace(text=text):
             return text
         case Mask():
-            return _mask(operator, value)
+            # As it is seen: tags are no letters, and would stay.
+            return _mask(operator, seen(value))
         case Hash(key=key, hex_chars=hex_chars):
             # A lone surrogate cannot stand in UTF-8, and a value must never raise.
-            digest = hmac.new(key, value.encode("utf-8", "surrogatepass"), hashlib.sha256)
+            digest = hmac.new(key, seen(value).encode("utf-8", "surrogatepass"), hashlib.sha256)
             return f"[{entity_type}:{digest.hexdigest()[:hex_chars]}]"
         case _:
             assert_never(operator)

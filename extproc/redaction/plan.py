@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from extproc.redaction.kernel import AVAILABLE, Kernel
 from extproc.redaction.operators import REDACT, needs_value, replacement
 from extproc.redaction.rules import RuleError
+from extproc.redaction.transducer import DISGUISED
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Mapping
 
     from extproc.redaction.automaton import Automaton
     from extproc.redaction.operators import Operator
+
+Finder: TypeAlias = Callable[[str, int], "re.Match[str] | None"]
 
 
 class Plan:
@@ -30,7 +35,7 @@ class Plan:
     """
 
     __slots__ = (
-        *("automaton", "find", "kernel", "mask", "operators", "others", "ready"),
+        *("automaton", "find", "find_disguised", "kernel", "mask", "operators", "others", "ready"),
         *("validated", "valued"),
     )
 
@@ -48,6 +53,7 @@ class Plan:
         self.mask = mask
         self.kernel = Kernel(automaton, mask) if compiled and AVAILABLE else None
         self.find = automaton.prefilter(mask).search
+        self.find_disguised = automaton.beginnings(mask).search
         self.operators = [by_type.get(r.entity_type, default_operator) for r in automaton.rules]
         self.validated = 0
         self.valued = 0
@@ -68,3 +74,9 @@ class Plan:
             if ready is not None:
                 bits[ready] = bits.get(ready, 0) | 1 << number
         self.others = [mask & ~bits.get(ready, 0) for ready in self.ready]
+
+    def finder(self, text: str) -> Finder:
+        """What finds where a rule could begin in a text."""
+        if text.isascii() or DISGUISED.search(text) is None:
+            return self.find
+        return self.find_disguised

@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from extproc.redaction.automaton import EDGE
+from extproc.redaction.transducer import readings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from extproc.redaction.automaton import Automaton, State
+    from extproc.redaction.rules import Validator
 
 _STRIDE: Final = 64  # characters taken from the text at once; most threads die sooner (measured).
 
@@ -119,7 +121,23 @@ class Thread:
             if end < self.end or (end == self.end and rule >= self.rule):
                 return
             validator = piece.rules[rule].validator
-            if validator is None or validator(piece.buffer[self.start - piece.base : end - piece.base]):
+            value = piece.buffer[self.start - piece.base : end - piece.base]
+            if validator is None or _holds(validator, value):
                 self.end = end
                 self.rule = rule
                 return
+
+
+def _holds(validator: Validator, value: str) -> bool:
+    """Whether a value holds in any of its readings."""
+    if value.isascii():
+        return validator(value)
+    return any(_holds_as_read(validator, reading) for reading in readings(value))
+
+
+def _holds_as_read(validator: Validator, reading: str) -> bool:
+    try:
+        return validator(reading)
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        # It is not one that the body matches, and validators need not know others.
+        return False

@@ -122,8 +122,10 @@ def test_a_classifier_that_is_gone_has_its_own_reason():
 )
 def test_text_of_which_the_model_sees_nothing_is_refused_unless_it_is_blank(text, refused):
     nothing = TextScore(score=0.0, windows=0, tokens=0, start=0, end=0)
-    answer = Scores(head="injection", model="model-1", scores=(nothing,))
-    verdict = build().judge(exchange(text), (answer,))
+    view = exchange(text)
+    (effect,) = build().needs(view)
+    answer = Scores(head="injection", model="model-1", scores=(nothing,) * len(effect.texts))
+    verdict = build().judge(view, (answer,))
     assert (verdict.action is Action.BLOCK) == refused
 
 
@@ -148,3 +150,13 @@ def test_far_from_their_seams_parts_are_asked_about_once():
     )
     verdict = build(threshold=0.6).judge(view, (scores(0.1, 0.1, 0.9),))
     assert [(one.finding.start, one.finding.end) for one in verdict.findings] == [(9_502, 9_507)]
+
+
+def test_disguised_words_are_asked_about_as_they_are_seen_too():
+    text = "ign\u043ere all"
+    view = exchange("plain", text)
+    (effect,) = build().needs(view)
+    assert effect.texts == ("plain", text, "ignore all")
+    verdict = build().judge(view, (scores(0.1, 0.1, 0.9),))
+    assert verdict.action is Action.BLOCK
+    assert [(one.finding.start, one.finding.end) for one in verdict.findings] == [(0, len(text))]

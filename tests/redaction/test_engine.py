@@ -145,6 +145,11 @@ toy_rules = st.builds(
 )
 toy_texts = st.text(alphabet="aabb--1122A_.é漢𝟘 ", max_size=24)
 
+# Read as a, A, b, 1 and 2, as 12 and 1., as nothing, and as nothing or b or 1.
+disguised_texts = st.text(
+    alphabet="ab-1 _.é\u0430\uff21\uff42\uff11²⑫⒈\u200b\u200d\u0301\U000e0062\U000e0031", max_size=8
+)
+
 
 @st.composite
 def toy_rule_sets(draw):
@@ -167,6 +172,17 @@ class TestAnyRules:
         text, chunks = document
         automaton = compile_rules(rules)
         plan = Plan(automaton, mask=automaton.mask())
+        released, findings = scan_chunks(plan, chunks)
+        assert oracle_spans(text, rules) == spans(findings)
+        assert oracle.redact(text, rules) == released
+
+    @pytest.mark.parametrize("compiled", [True, False], ids=["kernel", "python"])
+    @given(toy_rule_sets(), chunked(disguised_texts))
+    @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+    def test_any_rules_any_chunking_of_disguised_text(self, compiled, rules, document):
+        text, chunks = document
+        automaton = compile_rules(rules)
+        plan = Plan(automaton, mask=automaton.mask(), compiled=compiled)
         released, findings = scan_chunks(plan, chunks)
         assert oracle_spans(text, rules) == spans(findings)
         assert oracle.redact(text, rules) == released

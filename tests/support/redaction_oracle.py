@@ -1,15 +1,18 @@
 """Whole-text redaction written another way: Python's ``re``, every end tried, no automaton.
 
-Slow on purpose. It shares with the engine only the rules and their validators.
+Slow on purpose. It shares with the engine only the rules, their validators, and what each character is read
+as: here every reading of every piece of the text is written out, and one of them must match.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from extproc.redaction.rules import Boundary, Rule
+from extproc.redaction.transducer import DISGUISED, READ_AS, UNSEEN
 
 FORBIDDEN = {
     Boundary.NOT_WORD: re.compile(r"[A-Za-z0-9_]"),
@@ -17,8 +20,8 @@ FORBIDDEN = {
     Boundary.NOT_DASHED: re.compile(r"[A-Za-z0-9_-]"),
     Boundary.NOT_DOTTED: re.compile(r"[A-Za-z0-9_.]"),
     Boundary.NOT_LOCAL: re.compile(r"[A-Za-z0-9_.%+\u00c0-\u04ff-]"),
+    Boundary.NOT_HOST: re.compile(r"[A-Za-z0-9_.%+@\u00c0-\u04ff-]"),
 }
-EDGE_OF_WORD = re.compile(r"\b")
 
 
 @dataclass(frozen=True)
@@ -33,25 +36,77 @@ def compiled(rule: Rule) -> re.Pattern[str]:
     return re.compile(rule.body, re.ASCII | (re.IGNORECASE if rule.ignore_case else 0))
 
 
-def bounded(boundary: Boundary, text: str, at: int, neighbour: int) -> bool:
+def is_unseen(char: str) -> bool:
+    return any(low <= ord(char) <= high for low, high in UNSEEN)
+
+
+def options(char: str, *, inner: bool) -> list[str]:
+    read_as = [READ_AS[ord(char)]] if ord(char) in READ_AS else []
+    if is_unseen(char):
+        return [*read_as, ""] if inner else read_as
+    return [char, *read_as]
+
+
+@lru_cache(maxsize=100_000)
+def written_out(piece: str) -> tuple[str, ...]:
+    """Every reading of a piece of the text."""
+    if DISGUISED.search(piece) is None:
+        return (piece,)
+    last = len(piece) - 1
+    each = [options(char, inner=0 < at < last) for at, char in enumerate(piece)]
+    return tuple("".join(chosen) for chosen in itertools.product(*each))
+
+
+def is_word(char: str) -> bool:
+    return char.isalnum() or char == "_"
+
+
+def wordness(char: str) -> set[bool]:
+    """Of the outermost character of a match: whether it is of a word, in either of its readings."""
+    found = {is_word(char)}
+    return found | {is_word(READ_AS[ord(char)][-1])} if ord(char) in READ_AS else found
+
+
+def bounded(boundary: Boundary, beside: str, inside: str) -> bool:
+    """``inside`` is the outermost character of the match."""
     if boundary is Boundary.NONE:
         return True
     if boundary is Boundary.WORD:
-        return EDGE_OF_WORD.match(text, at) is not None
-    beside = text[neighbour : neighbour + 1] if neighbour >= 0 else ""
+        return (not is_word(beside) if beside else True) in wordness(inside)
     return FORBIDDEN[boundary].fullmatch(beside) is None
+
+
+def holds(rule: Rule, value: str) -> bool:
+    if rule.validator is None:
+        return True
+    tags = {code for code in map(ord, value) if code >= 0xE0000}
+    without = "".join(char for char in value if ord(char) not in tags)
+    for one in (value, *(seen(text) for text in (value, without))):
+        try:
+            if rule.validator(one):
+                return True
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            assert DISGUISED.search(value) is not None
+    return False
+
+
+def seen(text: str) -> str:
+    return "".join(READ_AS.get(ord(char), "" if is_unseen(char) else char) for char in text)
 
 
 def ends(rule: Rule, text: str, start: int) -> list[int]:
     body = compiled(rule)
-    if not bounded(rule.left, text, start, start - 1) or body.match(text, start) is None:
+    if not bounded(rule.left, text[start - 1 : start] if start else "", text[start]):
+        return []
+    # What follows is read in the middle of the text, and may be read as nothing at its end.
+    if not any(body.match(reading) for reading in written_out(text[start:] + "\0")):
         return []
     return [
         end
         for end in range(start + 1, len(text) + 1)
-        if body.fullmatch(text, start, end) is not None
-        and bounded(rule.right, text, end, end)
-        and (rule.validator is None or rule.validator(text[start:end]))
+        if any(body.fullmatch(reading) for reading in written_out(text[start:end]))
+        and bounded(rule.right, text[end : end + 1], text[end - 1])
+        and holds(rule, text[start:end])
     ]
 
 

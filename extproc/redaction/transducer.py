@@ -1,0 +1,124 @@
+"""How characters are read: those that look like others or like nothing, seen through.
+
+A character is read as itself, as the characters that it looks like, or, where nothing is seen of it, not
+at all. The automaton takes every reading of every character at once: so a rule finds what it would find in
+any of them, and what is replaced is the text as it came. Boundaries are judged by the neighbours as they
+came. All of it is by single character, and so the same however the text is cut. A match begins and ends
+with a character of which something is seen.
+
+Sources: the compatibility mappings, decimal digits and default-ignorable code points of Unicode; its
+confusables (UTS 39) for the letters of other scripts, of which those that common fonts draw alike are here.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Final
+
+from extproc.redaction import charset as cs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from extproc.redaction.charset import CharSet
+
+_READ_AS_CHARS_MAX: Final = 4
+_TAGS: Final = (0xE0000, 0xE007F)
+
+UNSEEN: Final[CharSet] = cs.charset(
+    [
+        *((0xAD, 0xAD), (0x300, 0x36F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5)),
+        *((0x180B, 0x180F), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x20D0, 0x20FF)),
+        *((0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8)),
+        *((0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF)),
+    ]
+)
+"""Zero-width, bidirectional and formatting characters, marks on the letter before, and tags."""
+
+# What each character of the first string looks like stands below it.
+_ALIKE: Final = (
+    # Cyrillic
+    ("аеорсухіјѕԁԛԝһӏѵкАВЕКМНОРСТУХІЈЅЗԌԚԜҮ", "aeopcyxijsdqwhlvkABEKMHOPCTYXIJS3GQWY"),
+    # Greek
+    ("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧοναιρκυϲϳ", "ABEZHIKMNOPTYXovaipkucj"),
+    # Armenian, Cherokee, and Latin letters of other alphabets
+    ("օսոցհᎪᏴᏟᎬᎻᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᏃıɑɡɩʟ", "oungh" + "ABCEHJKLMPRSTVWZ" + "iagil"),
+    # Punctuation
+    ("‐‑‒–−⁃∕⁄∶꞉․‚", "------//::.,"),  # noqa: RUF001 - that they look alike is the point.
+)
+# Where Unicode has mappings to ASCII, and digits; looking everywhere would take a start ten times as long.
+_CANDIDATES: Final = "".join(
+    chr(code)
+    for low, high in (
+        *((0x80, 0x3400), (0xA600, 0xAC00), (0xF900, 0x10000), (0x10480, 0x10D40), (0x11000, 0x11E00)),
+        *((0x16A00, 0x16C00), (0x1D400, 0x1D800), (0x1E100, 0x1EA00), (0x1F100, 0x1F200)),
+        (0x1FB00, 0x1FC00),
+    )
+    for code in range(low, high)
+)
+
+
+def _pairs() -> Iterator[tuple[int, str]]:
+    for shapes, ascii_chars in _ALIKE:
+        yield from zip(map(ord, shapes), ascii_chars, strict=True)
+    for char in _CANDIDATES:
+        digit = unicodedata.decimal(char, None)
+        mapped = unicodedata.normalize("NFKC", char) if digit is None else str(digit)
+        if mapped.isascii() and mapped.isprintable() and len(mapped) <= _READ_AS_CHARS_MAX:
+            yield ord(char), mapped
+    for code in range(0x20, 0x7F):
+        yield _TAGS[0] + code, chr(code)
+
+
+READ_AS: Final[Mapping[int, str]] = dict(_pairs())
+"""By code point, the ASCII characters as which it is read too: one, or a few (ligatures)."""
+
+_WITHOUT_UNSEEN: Final = {code: None for low, high in UNSEEN for code in range(low, high + 1)}
+_SEEN: Final = {**_WITHOUT_UNSEEN, **READ_AS}
+_SEEN_WITHOUT_TAGS: Final = {**READ_AS, **_WITHOUT_UNSEEN}
+_SEEN_LETTERS: Final = {
+    **_WITHOUT_UNSEEN,
+    **{code: read for code, read in READ_AS.items() if read.isalpha() or _TAGS[0] <= code <= _TAGS[1]},
+}
+_WORD: Final = re.compile(r"\S+")
+_LATIN: Final = re.compile("[A-Za-z\uff21-\uff5a\U0001d400-\U0001d6a3\U000e0041-\U000e007a]")
+DISGUISED: Final = re.compile(
+    cs.class_source(cs.union(UNSEEN, cs.charset((code, code) for code in READ_AS)))
+)
+"""Finds a character that is read as anything but itself. Text that ``isascii`` has none."""
+
+
+def is_unseen(code_point: int) -> bool:
+    """Whether nothing is seen of a character. Tags spell ASCII all the same, for whoever can read them."""
+    return code_point in _WITHOUT_UNSEEN
+
+
+def also_read_as(chars: CharSet) -> CharSet:
+    """A set, and every character whose reading begins with one of it."""
+    more = [(code, code) for code, read in READ_AS.items() if cs.contains(chars, ord(read[0]))]
+    return cs.charset([*chars, *more])
+
+
+def seen(text: str) -> str:
+    """A text as it is seen, tags read as what they spell."""
+    return text if text.isascii() else text.translate(_SEEN)
+
+
+def undisguised(text: str) -> str:
+    """A text for a model that reads words: letters as they are seen, in words that have one of ASCII.
+
+    Words of other scripts stay as they are, with the characters that join or part their letters.
+    """
+    if text.isascii() or DISGUISED.search(text) is None:
+        return text
+    return _WORD.sub(
+        lambda word: word[0].translate(_SEEN_LETTERS) if _LATIN.search(word[0]) else word[0], text
+    )
+
+
+def readings(text: str) -> tuple[str, ...]:
+    """A text as it came, and as it is seen with and without its tags."""
+    if text.isascii():
+        return (text,)
+    return (text, text.translate(_SEEN), text.translate(_SEEN_WITHOUT_TAGS))
