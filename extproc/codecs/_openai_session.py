@@ -10,6 +10,7 @@ from extproc.codecs._one_exchange import OneExchange
 from extproc.codecs._openai_answer import AnswerReader
 from extproc.codecs._openai_edits import write_request
 from extproc.domain.ports import RequestMessage
+from extproc.wire.json_leaves import bare_bytes
 
 if TYPE_CHECKING:
     from extproc.codecs import _one_exchange as one
@@ -48,6 +49,7 @@ class OpenAISession(OneExchange):
             unscanned=self._request.unscanned,
             tools=self._request.offered,
             answer_format=self._request.answer_format,
+            bare_bytes=bare_bytes(body),
         )
 
     def write_body(self, edits: RequestEdits) -> bytes:

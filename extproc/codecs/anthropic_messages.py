@@ -24,6 +24,7 @@ from extproc.domain.limits import LIMITS, Limits
 from extproc.domain.ports import RequestMessage, WireRefusal
 from extproc.domain.segment import Operation
 from extproc.domain.verdict import Reason
+from extproc.wire.json_leaves import bare_bytes
 
 if TYPE_CHECKING:
     from extproc.domain.head import HeaderEdits, RequestHead
@@ -53,6 +54,7 @@ class MessagesSession(OneExchange):
             unscanned=self._request.unscanned,
             tools=self._request.offered,
             answer_format=self._request.answer_format,
+            bare_bytes=bare_bytes(body),
         )
 
     def write_body(self, edits: RequestEdits) -> bytes:

@@ -135,7 +135,9 @@ class RequestMessage:
     ``inspectable_bytes`` is the message's length on the wire, after decoding. ``unscanned`` is what of it
     is in no segment because it is no text. With ``refused`` the codec itself cannot accept it, and no guard
     is asked: said of one message among several, where ``PeerError`` would end them all. ``tools`` are those
-    that the model may call, ``answer_format`` is set where the answer is to be JSON.
+    that the model may call, ``answer_format`` is set where the answer is to be JSON. ``bare_bytes`` is what
+    of a JSON body that goes into a chat template is neither string nor white space: numbers, constants and
+    punctuation, of which a template writes what stands in tools and their schemas.
     """
 
     key: int
@@ -147,6 +149,7 @@ class RequestMessage:
     refused: Refusal | None = None
     tools: tuple[ToolSpec, ...] = ()
     answer_format: AnswerFormat | None = None
+    bare_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,4 +122,8 @@ def prompt_tokens(request: RequestMessage) -> int:
     if Unscanned.TOKEN_IDS in request.unscanned:
         # Each stands in two bytes at least: a digit, and what parts it from the next.
         around += request.inspectable_bytes // 2
+    else:
+        # A template writes the numbers of a tool's schema too. Those of ordinary requests, and their
+        # punctuation, are fewer than the tokens allowed for around each segment.
+        around = max(around, request.bare_bytes)
     return around + sum(text_tokens(segment.text) for segment in request.segments)

@@ -84,7 +84,9 @@ class Admission:
         if sum(1 + len(segment.seams) for segment in request.segments) > segments_max:
             message = f"the prompt has too many parts: at most {segments_max} are accepted"
             return _refused(Reason.PROMPT_TOO_LONG, TOO_LARGE_STATUS, message)
-        if sum(len(segment.text) for segment in request.segments) > chars_max:
+        # Numbers reach the model as text does, but a segment is made of none that is short.
+        bare = 0 if Unscanned.TOKEN_IDS in request.unscanned else request.bare_bytes
+        if max(sum(len(segment.text) for segment in request.segments), bare) > chars_max:
             message = f"the prompt is too long: at most {chars_max} characters are accepted"
             return _refused(Reason.PROMPT_TOO_LONG, TOO_LARGE_STATUS, message)
         return None

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 # A key as it stands in a document that was parsed: up to its closing quote.
 _KEY = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _DIGITS = b"0123456789"
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_SPACE = b" \t\r\n"
+
+
+def bare_bytes(document: bytes) -> int:
+    """How many bytes of a document that was parsed are neither strings nor white space."""
+    return len(_STRING.sub(b"", document).translate(None, _SPACE))
 
 
 def number_text(document: bytes, number: Number, *, limits: Limits = LIMITS) -> Text | None:

@@ -18,6 +18,7 @@ from extproc.domain.limits import LIMITS
 from extproc.domain.ports import RequestEdits
 from extproc.domain.segment import Operation
 from extproc.domain.verdict import Lane, Mode, Reason, Refusal, Stage
+from extproc.guards._tokens import CHAT_TOKENS, SEGMENT_TOKENS
 
 PATH = "/v1/messages"
 REQUEST_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -77,6 +78,17 @@ def test_the_request_is_one_chat_message_at_its_end():
     assert (message.key, message.operation, message.inspectable_bytes) == (0, Operation.CHAT, len(BODY))
     assert (message.params.max_output_tokens, message.unscanned) == (50, frozenset())
     assert session.read_request(BODY, eof=True) == ()
+
+
+def test_numbers_of_a_tools_schema_count_as_bare_bytes_and_those_of_a_plain_chat_are_few():
+    turn = '"model":"m","messages":[{"role":"user","content":"hi"}],"max_tokens":5'
+    tool = '{"name":"f","input_schema":{"enum":[%s]}}'
+    numbers = ",".join(["123456789"] * 100)
+    (plain,) = CODEC.open(head()).read_request(b"{%s}" % turn.encode(), eof=True)
+    body = f'{{{turn},"tools":[{tool % numbers}]}}'.encode()
+    (schema,) = CODEC.open(head()).read_request(body, eof=True)
+    assert plain.bare_bytes < SEGMENT_TOKENS + CHAT_TOKENS
+    assert schema.bare_bytes > len(numbers)
 
 
 def test_a_request_is_bounded_and_not_empty():

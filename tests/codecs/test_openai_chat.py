@@ -18,6 +18,7 @@ from extproc.domain.limits import LIMITS
 from extproc.domain.ports import RequestEdits
 from extproc.domain.segment import Operation
 from extproc.domain.verdict import Lane, Mode, Reason, Refusal, Stage
+from extproc.guards._tokens import CHAT_TOKENS, SEGMENT_TOKENS
 
 PATH = "/v1/chat/completions"
 REQUEST_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -73,6 +74,17 @@ def test_the_request_is_one_chat_message_at_its_end():
     (message,) = session.read_request(b"", eof=True)
     assert (message.key, message.operation, message.inspectable_bytes) == (0, Operation.CHAT, len(BODY))
     assert session.read_request(BODY, eof=True) == ()
+
+
+def test_numbers_of_a_tools_schema_count_as_bare_bytes_and_those_of_a_plain_chat_are_few():
+    turn = '"model":"m","messages":[{"role":"user","content":"hi"}]'
+    tool = '{"type":"function","function":{"name":"f","parameters":{"enum":[%s]}}}'
+    numbers = ",".join(["123456789"] * 100)
+    (plain,) = CODEC.open(head()).read_request(b"{%s}" % turn.encode(), eof=True)
+    body = f'{{{turn},"tools":[{tool % numbers}]}}'.encode()
+    (schema,) = CODEC.open(head()).read_request(body, eof=True)
+    assert plain.bare_bytes < SEGMENT_TOKENS + CHAT_TOKENS
+    assert schema.bare_bytes > len(numbers)
 
 
 def test_a_request_is_bounded_and_not_empty():

@@ -116,3 +116,14 @@ def test_an_allowed_image_needs_no_text_beside_it():
     settings = Settings(unscanned=(Unscanned.IMAGE,))
     assert judge_unscanned("", unscanned=[Unscanned.IMAGE], settings=settings).action is Action.ALLOW
     assert judge("", settings=settings).reason is Reason.PROMPT_EMPTY
+
+
+def test_numbers_that_reach_a_template_count_as_characters_unless_they_are_token_ids():
+    guard = admission.GUARD.build(
+        Settings(prompt_chars_max=5, unscanned=(Unscanned.TOKEN_IDS,)), guard_env()
+    )
+    view = exchange("hi")
+    long = replace(view.request, bare_bytes=6)
+    ids = replace(long, unscanned=frozenset({Unscanned.TOKEN_IDS}))
+    reasons = [guard.judge(replace(view, request=one), ()).reason for one in (view.request, long, ids)]
+    assert reasons == [Reason.CLEAN, Reason.PROMPT_TOO_LONG, Reason.CLEAN]

@@ -140,3 +140,10 @@ def test_token_ids_are_counted_by_the_least_room_that_they_take():
     assert prompt_tokens(ids) - prompt_tokens(request) == 50
     image = replace(request, unscanned=frozenset({Unscanned.IMAGE}))
     assert prompt_tokens(image) == prompt_tokens(request)
+
+
+def test_numbers_count_beyond_what_is_allowed_for_around_segments():
+    chat = exchange("hi", operation=Operation.CHAT).request
+    around = prompt_tokens(chat) - text_tokens("hi")
+    assert prompt_tokens(replace(chat, bare_bytes=around)) == prompt_tokens(chat)
+    assert prompt_tokens(replace(chat, bare_bytes=450_000)) == 450_000 + text_tokens("hi")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.wire.json_leaves import key_text, leaves_of, number_text
+from extproc.wire.json_leaves import bare_bytes, key_text, leaves_of, number_text
 from extproc.wire.splice import Splice, encode_string, splice
 from extproc.wire.strict_json import Member, Number, Object, Text, parse
 
@@ -65,3 +65,15 @@ def test_a_key_of_another_document_is_a_bug():
     assert key_text(b'{"a":1}', root.members["a"]) == Text("a", 1, 4)
     with pytest.raises(AssertionError):
         key_text(b"[]", Member("a", 0, root))
+
+
+@pytest.mark.parametrize(
+    ("document", "count"),
+    [
+        (b'"a, 1"', 0),
+        (b'{"a\\"1": [ 1, 23 ],\n"b": true}', 15),
+        (rb'["\\", 5, "\"", "\n7"]', 6),
+    ],
+)
+def test_bare_bytes_are_what_is_neither_a_string_nor_space(document, count):
+    assert bare_bytes(document) == count
