@@ -78,7 +78,7 @@ class GenerateRequest:
 
 
 def read_generate(body: bytes, *, model: str, stream: bool, limits: Limits) -> GenerateRequest:
-    """Read a request's body.
+    """Read a request's body; ``stream`` says that the path lets the answer stream.
 
     Raises:
         PeerError: it is no JSON object of a known schema, is ambiguous, or holds what cannot pass.
@@ -110,6 +110,8 @@ class _Reading:
         self._limit_name = ""
         # How many answers are asked for: multipliers, and one for each prompt.
         self._choices_count = 1
+        # Whether the model is told to stream: without that it writes all before its first event.
+        self._streams = False
 
     def read(self, root: Object) -> None:
         """Read the members of the body, and those of ``parameters`` as if they stood beside them."""
@@ -131,7 +133,7 @@ class _Reading:
         """What was read."""
         params = Params(
             model=model,
-            stream=stream,
+            stream=stream and self._streams,
             max_output_tokens=self._limit,
             choices_count=self._choices_count,
             sampling=MappingProxyType(self._sampling),
@@ -215,6 +217,7 @@ class _Reading:
             raise self._fault(member, "must be true or false")
         if value.value and not may_be_true:
             raise self._fault(member, "is not allowed: token texts cannot be inspected")
+        self._streams |= value.value is True and member.name in fields.FLAGS_OF_STREAM
 
     def _content(self, member: Member, meaning: Meaning) -> None:
         """What is no text: numbers, or in a string base64 of a file, or its address."""

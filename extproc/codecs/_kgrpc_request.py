@@ -17,10 +17,12 @@ from extproc.codecs._kgrpc_tensors import Tensor, numbers_of, read_tensors
 from extproc.codecs._kserve_inputs import Input, Inputs, Scalar
 from extproc.codecs._kserve_reading import InputsReading
 from extproc.codecs._kserve_tensors import BYTES, TENSOR_NAME
+from extproc.codecs._triton_fields import SAMPLING
+from extproc.codecs._triton_fields import FLAGS_OF_STREAM
 from extproc.codecs._triton_http import RESERVED_MODELS
 from extproc.domain.errors import PeerError
 from extproc.domain.verdict import Reason
-from extproc.wire.protobuf_fields import Field, FieldReader, fixed64, signed
+from extproc.wire.protobuf_fields import Field, FieldBudget, FieldReader, fixed64, signed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +39,6 @@ DECOY_MODEL: Final = "headgate.refused"
 MODEL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 VERSION: Final = re.compile(r"[0-9]{0,10}")
 _CLASSIFICATION: Final = "classification"
-_FLAGS_OF_STREAM: Final = ("stream", "streaming")
 _CLIENT_ID_BYTES_MAX: Final = 256
 
 
@@ -75,15 +76,18 @@ class InferRequest:
         return asked is not None and asked.value is True
 
 
-def read_infer(payload: bytes, *, streamed: bool, limits: Limits) -> InferRequest:
+def read_infer(
+    payload: bytes, *, streamed: bool, limits: Limits, budget: FieldBudget | None = None
+) -> InferRequest:
     """Read one message.
 
-    On a stream the client's id goes no further than to its own answers, and is not looked into.
+    On a stream the client's id goes no further than to its own answers, and is not looked into. Its
+    messages share one ``budget``: a small compressed chunk holds many that are large.
 
     Raises:
         PeerError: it is no request of this schema, is ambiguous, or holds what cannot be inspected.
     """
-    reader = FieldReader(payload, limits=limits)
+    reader = FieldReader(payload, limits=limits, budget=budget)
     message = reader.read(wire.REQUEST)
     model = reader.text(message.one(wire.MODEL_NAME), "model_name")
     if MODEL.fullmatch(model) is None or model in RESERVED_MODELS or model == DECOY_MODEL:
@@ -106,6 +110,8 @@ def read_infer(payload: bytes, *, streamed: bool, limits: Limits) -> InferReques
     if not tensors:
         raise PeerError(Reason.BODY_INVALID, "the request has no inputs")
     for tensor in tensors:
+        if tensor.name == SAMPLING:
+            _count_document(reader, tensor)
         reading.tensor(_input_of(reader, tensor))
     inputs = reading.result(model)
     return InferRequest(
@@ -117,14 +123,14 @@ def read_infer(payload: bytes, *, streamed: bool, limits: Limits) -> InferReques
         tensors=tensors,
         outputs=_outputs(reader, message.many(wire.OUTPUTS)),
         inputs=inputs,
-        params=replace(inputs.params, stream=any(name in inputs.flags for name in _FLAGS_OF_STREAM)),
+        params=replace(inputs.params, stream=any(name in inputs.flags for name in FLAGS_OF_STREAM)),
         raw=bool(raws),
     )
 
 
 def client_id_of(payload: bytes, *, limits: Limits) -> str:
     """What a request that could not be read calls itself; empty where even that cannot be told."""
-    reader = FieldReader(payload, limits=limits)
+    reader = FieldReader(payload, budget=FieldBudget(limits.unread_fields_max))
     try:
         return _client_id(reader, reader.read(wire.REQUEST))
     except PeerError:
@@ -147,6 +153,12 @@ def _input_of(reader: FieldReader, tensor: Tensor) -> Input:
         strings=tuple([piece.text for piece in tensor.pieces]) if tensor.datatype == BYTES else (),
         numbers=lambda: numbers_of(reader, tensor),
     )
+
+
+def _count_document(reader: FieldReader, tensor: Tensor) -> None:
+    """Count what a document within a string may have of values and keys, before it is read."""
+    for piece in tensor.pieces:
+        reader.count(sum(map((piece.text or "").count, ",:[{")), piece.start)
 
 
 def _parameters(reader: FieldReader, entries: Sequence[Field]) -> dict[str, Parameter]:

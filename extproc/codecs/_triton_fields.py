@@ -111,10 +111,13 @@ NOT_BOOLEAN: Final = frozenset({"stop"})
 """PARAMETERs that may be no boolean. TensorRT-LLM's models have a tensor ``stop`` that cancels whatever
 request has the same id, which is any caller's to choose."""
 
+FLAGS_OF_STREAM: Final = frozenset({"stream", "streaming"})
+"""What tells the model to answer piece by piece; a path or a call alone does not."""
+
 _PROMPTS: Final = frozenset({TEXT_INPUT, "decoder_text_input"})
 _FLAGS: Final = frozenset(
     {
-        *("stream", "streaming"),
+        *FLAGS_OF_STREAM,
         *("exclude_input_in_output", f"{SAMPLING_PARAM}exclude_input_from_output"),
         *("return_finish_reason", "return_stop_reason", "return_cumulative_logprob"),
         *USAGE_FLAGS,

@@ -146,8 +146,22 @@ def test_flags_and_id_are_no_parameters():
     assert (dict(request.params.sampling), request.client_id, request.params.stream) == (
         {},
         "request-1",
-        True,
+        False,
     )
+
+
+@pytest.mark.parametrize(
+    ("flags", "path", "stream"),
+    [
+        ({}, True, False),
+        ({"stream": False}, True, False),
+        ({"stream": True}, False, False),
+        ({"stream": True}, True, True),
+        ({"parameters": {"streaming": True}}, True, True),
+    ],
+)
+def test_an_answer_streams_where_both_the_path_and_a_flag_say_so(flags, path, stream):
+    assert read({"text_input": "x", **flags}, stream=path).params.stream is stream
 
 
 # Rows J1, J2, J5 and J9 of the evasion catalogue, in this protocol.

@@ -37,9 +37,9 @@ def opened(path: str = "/v2/models/m/generate_stream", **parts):
 )
 def test_paths_give_model_and_stream(path, model, stream):
     assert CODEC.accepts(head(path)) is True
-    (message,) = opened(path).read_request(b'{"text_input":"x"}', eof=True)
+    (message,) = opened(path).read_request(b'{"text_input":"x","stream":true}', eof=True)
     assert (message.params.model, message.params.stream) == (model, stream)
-    assert (message.key, message.operation, message.inspectable_bytes) == (0, Operation.TEXT_COMPLETION, 18)
+    assert (message.key, message.operation, message.inspectable_bytes) == (0, Operation.TEXT_COMPLETION, 32)
 
 
 # Row H5 of the evasion catalogue, and Triton's other paths.
