@@ -17,8 +17,7 @@ from extproc.codecs._kgrpc_tensors import Tensor, numbers_of, read_tensors
 from extproc.codecs._kserve_inputs import Input, Inputs, Scalar
 from extproc.codecs._kserve_reading import InputsReading
 from extproc.codecs._kserve_tensors import BYTES, TENSOR_NAME
-from extproc.codecs._triton_fields import SAMPLING
-from extproc.codecs._triton_fields import FLAGS_OF_STREAM
+from extproc.codecs._triton_fields import FLAGS_OF_STREAM, SAMPLING
 from extproc.codecs._triton_http import RESERVED_MODELS
 from extproc.domain.errors import PeerError
 from extproc.domain.verdict import Reason
