@@ -161,11 +161,14 @@ class GrpcCall(GrpcLane, ABC):
         """The one message, once nothing can follow it."""
         if self._is_read:
             return ()
-        self._requests += self.frames_in.feed(chunk)
+        for payload in self.frames_in.messages(chunk):
+            if self._requests:
+                raise _not_one()
+            self._requests.append(payload)
         if eof:
             self.frames_in.end()
-        if len(self._requests) > 1 or (eof and not self._requests):
-            raise PeerError(Reason.BODY_INVALID, "a unary call has exactly one message")
+        if eof and not self._requests:
+            raise _not_one()
         if not eof:
             return ()
         self._is_read = True
@@ -198,3 +201,7 @@ class GrpcCall(GrpcLane, ABC):
     def refuse_one(self, key: int, refusal: Refusal) -> bytes | None:  # noqa: ARG002 - one request per call.
         """None: there is only one request."""
         return None
+
+
+def _not_one() -> PeerError:
+    return PeerError(Reason.BODY_INVALID, "a unary call has exactly one message")

@@ -142,7 +142,6 @@ class _Reading:
         self._reader = reader
         self._limits = limits
         self._names: set[str] = set()
-        self._strings_left = limits.protobuf_fields_max
 
     def tensor(self, listed: Field, raw: Field | None) -> Tensor:
         """The next one."""
@@ -165,8 +164,9 @@ class _Reading:
         typed = None if contents is None else self._typed(contents, datatype)
         pieces: tuple[Piece, ...] = ()
         if datatype == BYTES:
-            self._count_strings(count)
-            pieces = self._raw_strings(raw, count) if raw is not None else ()
+            if raw is not None:
+                self._reader.count(count, raw.at)
+                pieces = self._raw_strings(raw, count)
             if typed is not None and contents is not None:
                 pieces = self._typed_strings(typed, (listed, contents))
             if len(pieces) != count:
@@ -188,11 +188,6 @@ class _Reading:
         if any(one.value > self._limits.body_bytes_max for one in found):
             raise _fault("has a shape that no tensor has", listed)
         return tuple([one.value for one in found])
-
-    def _count_strings(self, count: int) -> None:
-        self._strings_left -= count
-        if self._strings_left < 0:
-            raise PeerError(Reason.BODY_TOO_COMPLEX, "there are too many strings in tensors")
 
     def _raw_strings(self, raw: Field, count: int) -> tuple[Piece, ...]:
         document = self._reader.document

@@ -29,8 +29,11 @@ from extproc.domain.ports import RequestMessage
 from extproc.domain.segment import Operation, Params
 from extproc.domain.verdict import Reason, Refusal
 from extproc.wire.grpc_frames import framed
+from extproc.wire.protobuf_fields import FieldBudget
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from extproc.domain.head import RequestHead
     from extproc.domain.ports import (
         Codec,
@@ -100,6 +103,8 @@ class StreamSession(GrpcLane):
         self._reader = AnswerReader(streamed=True, limits=limits)
         self._received = 0
         self._requests: dict[int, InferRequest] = {}
+        # Of requests that are open, what each took of the budget that they share.
+        self._fields: dict[int, int] = {}
         # The model of the last request that went on; see ``decoy``.
         self._running = ""
         # Client's ids of requests that could not be read.
@@ -110,12 +115,14 @@ class StreamSession(GrpcLane):
         """Bytes of a request that is not whole yet."""
         return self.frames_in.pending_bytes
 
-    def read_request(self, chunk: bytes, *, eof: bool) -> tuple[RequestMessage, ...]:
+    def read_request(self, chunk: bytes, *, eof: bool) -> Iterator[RequestMessage]:
         """The requests that a chunk completes; one that cannot be accepted is refused alone."""
-        messages = [self._message(payload) for payload in self.frames_in.feed(chunk)]
+        budget = None
+        for payload in self.frames_in.messages(chunk):
+            budget = self._budget() if budget is None else budget
+            yield self._message(payload, budget)
         if eof:
             self.frames_in.end()
-        return tuple(messages)
 
     def write_request(self, key: int, edits: RequestEdits) -> bytes:
         """The request with edits spliced in, under an id of this service's own."""
@@ -176,11 +183,18 @@ class StreamSession(GrpcLane):
         """The refusal of one exchange in place of what else it would be answered."""
         return self._reader.refusal(key, http.message_of(refusal, self.request_id))
 
-    def _message(self, payload: bytes) -> RequestMessage:
+    def _budget(self) -> FieldBudget:
+        """What requests that are open leave of the fields that they may have together."""
+        still = self._requests.keys() | {one.key for one in self._reader.open_requests}
+        self._fields = {key: fields for key, fields in self._fields.items() if key in still}
+        return FieldBudget(max(0, self.limits.protobuf_fields_max - sum(self._fields.values())))
+
+    def _message(self, payload: bytes, budget: FieldBudget) -> RequestMessage:
         key = self._received
         self._received += 1
+        before = budget.left
         try:
-            request = read_infer(payload, streamed=True, limits=self.limits)
+            request = read_infer(payload, streamed=True, limits=self.limits, budget=budget)
         except PeerError as error:
             self._unread[key] = client_id_of(payload, limits=self.limits)
             return RequestMessage(
@@ -192,6 +206,7 @@ class StreamSession(GrpcLane):
                 refused=Refusal(reason=error.reason, status=error.status, message=error.message),
             )
         self._requests[key] = request
+        self._fields[key] = before - budget.left
         return _message(key, request)
 
     def _sent_id(self, key: int) -> str:

@@ -215,15 +215,18 @@ class RequestLane:
     def _read(self, chunk: bytes) -> None:
         if self.session is None or self.refusal is not None:
             return
+        held = sum(one.request.inspectable_bytes for one in self.exchanges.values())
+        # One at a time: each bound holds before the next message is so much as decompressed.
         for message in self.session.read_request(chunk, eof=self._ended):
             self._open(message)
+            held += message.inspectable_bytes
+            if self._many is not None and held + self._many.pending_bytes > self._limits.body_bytes_max:
+                self.refusal = self.refusal or BODY_TOO_LARGE
             if self.refusal is not None:
                 return
         if self._many is not None:
             # Of what is not read yet, and of requests that are open: a stream may bring more over time.
-            self._body_bytes = self._many.pending_bytes + sum(
-                one.request.inspectable_bytes for one in self.exchanges.values()
-            )
+            self._body_bytes = self._many.pending_bytes + held
         elif self._ended and not self.exchanges:
             raise PeerError(Reason.BODY_INVALID, "the request is empty")
 

@@ -29,8 +29,12 @@ class Limits:
     # Values and keys in one body: bounds the cost of a body of tiny elements (a 5 MB body of `[0,0,...`) to
     # about 0.1 s; a chat of 1,000 messages with 100 tools needs under 20,000.
     json_nodes_max: int = 50_000
-    # Fields of one protobuf message, and strings of its tensors: the same, for gRPC.
+    # Fields of one protobuf message, strings of its tensors, and values of a JSON document among them: the
+    # same, for gRPC. The requests of one stream that are open share it.
     protobuf_fields_max: int = 50_000
+    # Fields that are looked at for the id of a request that was refused, of which there may be twice
+    # exchanges_open_max in one chunk; an honest one has some twenty.
+    unread_fields_max: int = 256
     # IEEE doubles need 17 significant digits; 64 covers any honest number.
     json_number_chars_max: int = 64
     # A number of more digits is judged like text, since a card number fits in it: counts, seeds of 32 bits

@@ -14,7 +14,7 @@ from extproc.domain.segment import Backend
 from extproc.domain.verdict import Action, Mode, OnError, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from extproc.domain.bodies import BodyRule
     from extproc.domain.head import HeaderEdits, RequestHead, ResponseHead
@@ -414,8 +414,11 @@ class WireRefusal:
 class CodecSession(Protocol):
     """One stream in one wire protocol. Every method raises PeerError for what it cannot vouch for."""
 
-    def read_request(self, chunk: bytes, *, eof: bool) -> tuple[RequestMessage, ...]:
-        """Take request bytes; give the messages that they complete."""
+    def read_request(self, chunk: bytes, *, eof: bool) -> Iterable[RequestMessage]:
+        """Take request bytes; give the messages that they complete, read when they are asked for.
+
+        Who does not ask for all of them must not go on with the session.
+        """
 
     def write_request(self, key: int, edits: RequestEdits) -> bytes:
         """The bytes to forward for a message, edits spliced in. Called once per key, in order."""

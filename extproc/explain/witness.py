@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from extproc.domain.judging import JudgeWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from extproc.domain.head import RequestHead
     from extproc.domain.judging import AnswerJudge, JudgeScanner, Judging, ToolCall
@@ -174,11 +174,10 @@ class _WatchedSession:
         self._session = session
         self._seen = seen
 
-    def read_request(self, chunk: bytes, *, eof: bool) -> tuple[RequestMessage, ...]:
-        messages = self._session.read_request(chunk, eof=eof)
-        for message in messages:
+    def read_request(self, chunk: bytes, *, eof: bool) -> Iterator[RequestMessage]:
+        for message in self._session.read_request(chunk, eof=eof):
             self._seen.message = message
-        return messages
+            yield message
 
     def write_request(self, key: int, edits: RequestEdits) -> bytes:
         self._seen.edits = edits

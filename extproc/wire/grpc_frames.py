@@ -16,7 +16,7 @@ from extproc.domain.errors import PeerError
 from extproc.domain.verdict import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 PREFIX_BYTES: Final = 5
 _PREFIX: Final = struct.Struct(">BI")
@@ -52,7 +52,16 @@ class FrameReader:
         status: The status of every other fault.
     """
 
-    __slots__ = ("_buffer", "_bytes_max", "_encoding", "_need", "_ratio_max", "_reason", "_status")
+    __slots__ = (
+        "_buffer",
+        "_bytes_max",
+        "_bytes_unread",
+        "_encoding",
+        "_need",
+        "_ratio_max",
+        "_reason",
+        "_status",
+    )
 
     def __init__(
         self, *, encoding: str, bytes_max: int, ratio_max: int, reason: Reason, status: int
@@ -63,16 +72,25 @@ class FrameReader:
         self._reason = reason
         self._status = status
         self._buffer = bytearray()
+        # Bytes of a chunk whose messages are being read.
+        self._bytes_unread = 0
         # Bytes that the buffer must have before looking at it again is worth it.
         self._need = PREFIX_BYTES
 
     @property
     def pending_bytes(self) -> int:
         """Bytes of a message that is not whole yet."""
-        return len(self._buffer)
+        return len(self._buffer) + self._bytes_unread
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The payloads of the messages that a chunk completes, decompressed.
+        """The payloads of all messages that a chunk completes; see ``messages``."""
+        return list(self.messages(chunk))
+
+    def messages(self, chunk: bytes) -> Iterator[bytes]:
+        """The payloads of the messages that a chunk completes, each decompressed when it is asked for.
+
+        A small chunk may hold many messages that are large once they are decompressed. Who does not ask
+        for all of them must not go on with the lane.
 
         Raises:
             PeerError: a flag, a length or a compressed payload that cannot be.
@@ -80,10 +98,9 @@ class FrameReader:
         if self._buffer:
             self._buffer += chunk
             if len(self._buffer) < self._need:
-                return []
+                return
             chunk = bytes(self._buffer)
             self._buffer.clear()
-        payloads = []
         at, end = 0, len(chunk)
         self._need = PREFIX_BYTES
         while end - at >= PREFIX_BYTES:
@@ -98,9 +115,10 @@ class FrameReader:
             start = at + PREFIX_BYTES
             at = start + size
             payload = chunk[start:at]
-            payloads.append(payload if flag == _PLAIN else self._decompressed(payload))
+            self._bytes_unread = end - at
+            yield payload if flag == _PLAIN else self._decompressed(payload)
+        self._bytes_unread = 0
         self._buffer += chunk[at:]
-        return payloads
 
     def end(self) -> None:
         """The lane has ended.

@@ -105,14 +105,23 @@ _TAG_MAX: Final = 2**32
 _MORE: Final = 0x80
 
 
+@dataclass(slots=True)
+class FieldBudget:
+    """Fields that may yet be read, where several documents share one bound."""
+
+    left: int
+
+
 class FieldReader:
-    """Reads messages of one document, and counts their fields against the bound."""
+    """Reads messages of one document, and counts their fields against the bound, or one that is shared."""
 
-    __slots__ = ("_fields_left", "document")
+    __slots__ = ("_budget", "document")
 
-    def __init__(self, document: bytes, *, limits: Limits = LIMITS) -> None:
+    def __init__(
+        self, document: bytes, *, limits: Limits = LIMITS, budget: FieldBudget | None = None
+    ) -> None:
         self.document = document
-        self._fields_left = limits.protobuf_fields_max
+        self._budget = FieldBudget(limits.protobuf_fields_max) if budget is None else budget
 
     def read(self, schema: Schema, start: int = 0, end: int | None = None) -> Message:
         """The message in these bytes.
@@ -168,7 +177,7 @@ class FieldReader:
                 value, after = self._varint(at, one.end)
                 values.append(Located(value, at, after, one))
                 at = after
-                self._count(at)
+                self.count(1, at)
         return values
 
     def loose(self, start: int, end: int) -> list[Field] | None:
@@ -176,7 +185,7 @@ class FieldReader:
         found: list[Field] = []
         at = start
         while at < end:
-            self._count(at)
+            self.count(1, at)
             try:
                 one = self._value(at, end)
             except PeerError:
@@ -186,12 +195,22 @@ class FieldReader:
                 found.append(one)
         return found
 
+    def count(self, values: int, at: int) -> None:
+        """Count what costs as much as so many fields.
+
+        Raises:
+            PeerError: BODY_TOO_COMPLEX, status 400: there are too many.
+        """
+        if values > self._budget.left:
+            raise PeerError(Reason.BODY_TOO_COMPLEX, f"the message has too many fields; at byte {at}")
+        self._budget.left -= values
+
     def fault(self, what: str, fault: str, at: int) -> PeerError:
         """What is wrong, and at which byte."""
         return PeerError(Reason.BODY_INVALID, f"{what} {fault}; at byte {at}")
 
     def _field(self, schema: Schema, at: int, end: int) -> Field:
-        self._count(at)
+        self.count(1, at)
         found = self._value(at, end)
         known = schema.fields.get(found.tag)
         if known is None:
@@ -233,11 +252,6 @@ class FieldReader:
                 return value, place + 1
             shift += 7
         raise self.fault("the message", "has a number without an end", at)
-
-    def _count(self, at: int) -> None:
-        self._fields_left -= 1
-        if self._fields_left < 0:
-            raise PeerError(Reason.BODY_TOO_COMPLEX, f"the message has too many fields; at byte {at}")
 
 
 def texts_of(document: bytes, *, limits: Limits = LIMITS) -> list[str]:

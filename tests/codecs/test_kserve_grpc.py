@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from doubles import SECRET, FakeGuard, Playbook, bound, budget, granted, policy, watching
@@ -11,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 
-from extproc.codecs.kserve_grpc import CODEC
+from extproc.codecs.kserve_grpc import CODEC, KserveGrpcCodec
 from extproc.codecs.kserve_grpc_read_only import CODEC as READ_ONLY
 from extproc.core import commands as cmd
 from extproc.core import events as ev
 from extproc.domain.errors import PeerError
 from extproc.domain.head import HeaderEdits, RequestHead, ResponseHead
+from extproc.domain.limits import LIMITS
 from extproc.domain.ports import ALLOWED, EndsInTrailers, ManyExchanges, RequestEdits, Settled, Verdict
 from extproc.domain.verdict import Action, Lane, Reason, Refusal, Stage
 from extproc.wire.grpc_frames import framed
@@ -356,7 +359,7 @@ def test_a_decoy_names_a_model_that_runs_on_the_stream():
     """Triton 2.51 aborts where it reports an unknown model beside answers of a decoupled one."""
     session = CODEC.open(head(STREAM))
     models = ["secret", "a", "secret", "b", "b"]
-    session.read_request(asks(*(infer(name, "p") for name in models)), eof=False)
+    list(session.read_request(asks(*(infer(name, "p") for name in models)), eof=False))
     unknown_model = Refusal(reason=Reason.MODEL_NOT_ALLOWED, status=404, message="none of that name")
     sent = [
         session.refuse_one(0, unknown_model),
@@ -368,9 +371,77 @@ def test_a_decoy_names_a_model_that_runs_on_the_stream():
     named = [messages(one, pb.ModelInferRequest)[0].model_name for one in sent]
     assert named == ["headgate.refused", "a", "a", "b", "b"]
     alone = CODEC.open(head(STREAM))
-    alone.read_request(asks(infer("a", "p")), eof=False)
+    list(alone.read_request(asks(infer("a", "p")), eof=False))
     (decoyed,) = messages(alone.refuse_one(0, NO), pb.ModelInferRequest)
     assert decoyed.model_name == "a"
+
+
+def gzipped(*requests: pb.ModelInferRequest) -> bytes:
+    packed = [gzip.compress(one.SerializeToString(deterministic=True), mtime=0) for one in requests]
+    return b"".join(b"\x01" + len(one).to_bytes(4, "big") + one for one in packed)
+
+
+def zipped_head() -> RequestHead:
+    return RequestHead(method="POST", path=STREAM, headers={**HEADERS, "grpc-encoding": ("gzip",)})
+
+
+def test_a_message_is_read_when_it_is_asked_for():
+    session = CODEC.open(zipped_head())
+    chunk = gzipped(*PROMPTS)
+    first_bytes = len(gzipped(PROMPTS[0]))
+    read = session.read_request(chunk + b"\x07\x00\x00\x00\x00", eof=False)
+    assert next(iter(read)).segments[0].text == "prompt 0"
+    assert session.pending_bytes == len(chunk) + 5 - first_bytes
+    assert [next(iter(read)).key for _ in PROMPTS[1:]] == [1, 2]
+    with pytest.raises(PeerError):
+        list(read)
+
+
+def of_strings(count: int, *, raw: bool, document: str = "") -> pb.ModelInferRequest:
+    made = pb.ModelInferRequest(model_name=MODEL, id="big")
+    texts = [document.encode()] if document else [b"a"] * count
+    tensor = made.inputs.add(name="text_input", datatype="BYTES", shape=[len(texts)])
+    if document:
+        tensor.name = "sampling_parameters"
+    if raw:
+        made.raw_input_contents.append(b"".join(len(one).to_bytes(4, "little") + one for one in texts))
+    else:
+        tensor.contents.bytes_contents.extend(texts)
+    return made
+
+
+@pytest.mark.parametrize(
+    "big",
+    [
+        of_strings(400, raw=False),
+        of_strings(400, raw=True),
+        of_strings(1, raw=False, document='{"stop":[' + '"a",' * 399 + '"a"]}'),
+    ],
+    ids=["typed", "raw", "document"],
+)
+@pytest.mark.parametrize("one_chunk", [True, False])
+def test_the_open_requests_of_a_stream_share_one_bound_of_fields(big, one_chunk):
+    session = KserveGrpcCodec(limits=replace(LIMITS, protobuf_fields_max=1_000)).open(head(STREAM))
+    chunks = [asks(big, big, big)] if one_chunk else [asks(big)] * 3
+    read = [one for chunk in chunks for one in session.read_request(chunk, eof=False)]
+    reasons = [one.refused and one.refused.reason for one in read]
+    assert reasons == [None, None, Reason.BODY_TOO_COMPLEX]
+    session.write_request(0, RequestEdits())
+    (still,) = session.read_request(asks(big), eof=False)
+    assert still.refused is not None
+    session.read_response_head(ANSWER)
+    (frame,) = session.read_response(said(0, "ok", final=True), eof=False)
+    session.write_response(frame, ("ok",))
+    (again,) = session.read_request(asks(big), eof=False)
+    assert again.refused is None
+
+
+def test_a_refused_request_takes_no_more_than_it_was_read():
+    limits = replace(LIMITS, protobuf_fields_max=200)
+    session = KserveGrpcCodec(limits=limits).open(head(STREAM))
+    stream = asks(of_strings(400, raw=True), PROMPTS[0])
+    reasons = [one.refused and one.refused.reason for one in session.read_request(stream, eof=False)]
+    assert reasons == [Reason.BODY_TOO_COMPLEX, None]
 
 
 def test_every_reservation_is_settled_when_its_exchange_ends():

@@ -267,6 +267,34 @@ def test_more_requests_than_may_be_open_are_refused_alone_and_far_more_end_the_s
     assert (refused.refusal.status, refused.reason) == (429, Reason.OVERLOADED)
 
 
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (replace(LIMITS, exchanges_open_max=1), Reason.OVERLOADED),
+        (replace(LIMITS, body_bytes_max=20), Reason.BODY_TOO_LARGE),
+    ],
+)
+def test_no_message_is_read_beyond_a_bound(limits, reason):
+    """Of a chunk whose messages are larger than it is, as compressed ones are."""
+    read = []
+
+    class Lazy(ManySession):
+        def read_request(self, chunk, *, eof):
+            for line in super().read_request(chunk, eof=eof):
+                read.append(line.key)
+                yield replace(line, inspectable_bytes=9)
+
+    class LazyCodec(ManyCodec):
+        def open(self, head: RequestHead) -> ManySession:
+            return Lazy()
+
+    book = Playbook(policy(), limits=limits, codecs=[LazyCodec()])
+    book.head()
+    book.body(b"\n" * 8)
+    (refused,) = book.of(cmd.Refuse)
+    assert (refused.reason, read) == (reason, [0, 1, 2])
+
+
 def test_a_stream_may_bring_more_over_time_than_one_request_may_have():
     limits = replace(LIMITS, body_bytes_max=20, exchanges_open_max=4)
     book = play(limits=limits)
