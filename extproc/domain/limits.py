@@ -130,6 +130,11 @@ class Limits:
     # Characters in a row of which nothing is seen, within one match: an emoji's flag has seven. More end
     # what could have matched, so that a rule holds back no more than 33 times what it says.
     unseen_run_chars_max: int = 32
+    # Of text that a model reads for names and addresses: the longest window, what it sees before the part
+    # that it decides, and the longest entity, which is what is held back at least.
+    model_window_chars_max: int = 256
+    model_left_chars: int = 64
+    model_entity_chars_max: int = 96
     # Positions of one rule's body with its repeats written out; an honest long token has 300.
     rule_positions_max: int = 4_096
     # States of one rule alone; more is a body that explodes. The largest shipped rule has under 1,500.

@@ -127,6 +127,11 @@ class RuleScanner:
             held_from = self._threads[0].end
         return self._base + len(self._kept) - held_from
 
+    @property
+    def decided_chars(self) -> int:
+        """Code points from the text's beginning on of which it is known whether they are of a finding."""
+        return self._threads[0].start if self._threads else self._base + len(self._kept)
+
     def drop(self) -> None:
         """Forget what is held and close: an undecided tail never goes out."""
         self._closed = True

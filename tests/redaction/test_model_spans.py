@@ -1,0 +1,235 @@
+"""Rules and a stand-in model together: the union of both, whatever the cuts and the delays."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redaction_texts import split
+
+from extproc.domain.limits import LIMITS
+from extproc.redaction.automaton import compile_rules
+from extproc.redaction.engine import Plan, RuleScanner, redact
+from extproc.redaction.model_spans import LetGo, ModelledScanner, ModelSpan
+from extproc.redaction.rules import Boundary, Rule
+from extproc.redaction.windows import Windows
+
+RULES = compile_rules(
+    [
+        Rule(name="pin", entity_type="PIN", pack="t", body=r"\d{4,6}"),
+        Rule(
+            name="key",
+            entity_type="KEY",
+            pack="t",
+            body="k-[A-Za-z ]+",
+            left=Boundary.NONE,
+            right=Boundary.NONE,
+        ),
+    ]
+)
+PLAN = Plan(RULES, mask=RULES.mask())
+NAME = re.compile(r"[A-Z][a-z]+(?: [A-Z][a-z]+)+")
+LEFT, ENTITY, LONGEST = (
+    LIMITS.model_left_chars,
+    LIMITS.model_entity_chars_max,
+    LIMITS.model_window_chars_max,
+)
+
+
+def stand_in(text):
+    """A model that takes capitalised words in a row for a name, as far as the text that it sees goes."""
+    return [ModelSpan("PERSON", one.start(), one.end(), 0.9) for one in NAME.finditer(text)]
+
+
+class Play:
+    """A scanner and its model; answers wait until they are asked for, in any order."""
+
+    def __init__(self):
+        self.scanner = ModelledScanner(RuleScanner.of(PLAN), model="model-1")
+        self.waiting = []
+        self.out = ""
+        self.findings = []
+
+    def take(self, scan):
+        self.out += scan.released
+        self.findings += scan.findings
+
+    def feed(self, text, *, eof=False):
+        scan, asked = self.scanner.feed(text, eof=eof)
+        self.take(scan)
+        self.waiting += asked
+
+    def answer(self, at=0):
+        window = self.waiting.pop(at)
+        self.take(self.scanner.answer(window.number, stand_in(window.text)))
+
+    def finish(self):
+        self.feed("", eof=True)
+        while self.waiting:
+            self.answer()
+        assert self.scanner.done
+        return self.out
+
+
+def cuts_of(text):
+    """Where the text is cut: the same as is documented, by looking at every place in turn."""
+    cuts = [0]
+    for at in range(1, len(text) + 1):
+        before = text[cuts[-1] : at]
+        if re.search(
+            "(?:[.!?\u2026\u061f][\"'\u201d\u2019)\\]\u00bb]{0,4}\\s|[\u3002\uff01\uff1f\u0964]|\n)\\Z",
+            before,
+        ):
+            cuts.append(at)
+        elif len(before) == LONGEST:
+            cuts.append(cuts[-1] + (before.rindex(" ") + 1 if " " in before else LONGEST))
+    return cuts[1:]
+
+
+def oracle(text):
+    """All spans of both on the whole text, put together and replaced."""
+    spans = [
+        (one.start, -one.end, 0, f"[{one.entity_type}]")
+        for one in redact(text, RULES, mask=RULES.mask()).findings
+    ]
+    decided = 0
+    for end, last in [*((cut, False) for cut in cuts_of(text)), (len(text), True)]:
+        decides_to = end if last else end - ENTITY
+        if decides_to <= decided:
+            continue
+        start = max(decided - LEFT, 0)
+        spans += [
+            (start + one.start, -(start + one.end), 1, "[PERSON]")
+            for one in stand_in(text[start:end])
+            if decided <= start + one.start < decides_to
+        ]
+        decided = decides_to
+    out, at = "", 0
+    for start, negated_end, _, replacement in sorted(spans):
+        if start >= at:
+            out += text[at:start] + replacement
+        at = max(at, -negated_end)
+    return out + text[at:]
+
+
+words = st.sampled_from(
+    [
+        *(
+            "Ann",
+            "Smith",
+            "Jo",
+            "walks",
+            "home",
+            "1234",
+            "12",
+            "k-",
+            "k-Ann Smith",
+            "x" * 40,
+            "A" + "b" * 90,
+        ),
+        *("漢字。", "end.", 'so."', "why?", "\n"),
+    ]
+)
+texts = st.lists(st.tuples(words, st.sampled_from([" ", " ", " ", "", "  "])), max_size=60).map(
+    lambda pairs: "".join(word + space for word, space in pairs)
+)
+
+
+@given(texts, st.lists(st.integers(0, 1500), max_size=12), st.randoms(use_true_random=False))
+@settings(max_examples=400, deadline=None)
+def test_any_cut_and_any_delay_give_the_union_of_both(text, cuts, chance):
+    play = Play()
+    for piece in split(text, cuts):
+        play.feed(piece)
+        while play.waiting and chance.random() < 0.5:
+            play.answer(chance.randrange(len(play.waiting)))
+    assert play.finish() == oracle(text)
+
+
+@given(texts)
+@settings(max_examples=150, deadline=None)
+def test_windows_do_not_depend_on_how_the_text_comes(text):
+    one_by_one, at_once = Windows(), Windows()
+    found = [window for char in text for window in one_by_one.feed(char)] + one_by_one.feed("", eof=True)
+    assert found == at_once.feed(text, eof=True)
+    assert "".join(text[one.decides_from : one.decides_to] for one in found) == text
+    assert all(len(one.text) <= LEFT + ENTITY + LONGEST for one in found)
+
+
+@given(texts)
+@settings(max_examples=100, deadline=None)
+def test_nothing_goes_out_unseen_and_what_does_is_decided(text):
+    play = Play()
+    play.feed(text)
+    assert play.out == ""
+    while play.waiting:
+        play.answer()
+    assert oracle(text).startswith(play.out)
+    assert play.scanner.held_chars >= min(len(text), ENTITY)
+
+
+def test_a_name_is_found_that_no_rule_knows():
+    play = Play()
+    play.feed("Mail Ann Smith at 1234 now. ")
+    assert play.finish() == "[PERSON] at [PIN] now. "
+    assert [(one.entity_type, one.detector) for one in play.findings] == [
+        ("PERSON", "model-1"),
+        ("PIN", "pin"),
+    ]
+
+
+def test_where_both_overlap_the_leftmost_replaces_all():
+    play = Play()
+    play.feed("so k-Ann Smith")
+    play.feed(" Jones 7")
+    assert play.finish() == "so [KEY]7"
+
+
+class TestDeadline:
+    def test_what_rules_clear_goes_out_and_is_counted(self):
+        play = Play()
+        play.feed("ask Ann Smith about 1234 or 12")
+        play.take(play.scanner.let_go_of_what_rules_clear())
+        assert play.out == "ask Ann Smith about [PIN] or "
+        assert play.scanner.let_go == LetGo(times=1, chars=28)
+        assert play.finish() == "ask Ann Smith about [PIN] or 12"
+
+    def test_never_more_than_that(self):
+        play = Play()
+        play.feed("so 12")
+        play.take(play.scanner.let_go_of_what_rules_clear())
+        play.feed("34 k-a")
+        play.take(play.scanner.let_go_of_what_rules_clear())
+        assert play.out == "so [PIN] "
+        assert play.finish() == "so [PIN] [KEY]"
+
+    def test_of_a_name_that_began_before_the_rest_is_replaced(self):
+        play = Play()
+        play.feed("ask Ann ")
+        play.take(play.scanner.let_go_of_what_rules_clear())
+        play.feed("Smith. ")
+        assert play.finish() == "ask Ann [PERSON]. "
+
+    def test_without_anything_to_let_go_nothing_is_counted(self):
+        play = Play()
+        play.take(play.scanner.let_go_of_what_rules_clear())
+        assert (play.out, play.scanner.let_go) == ("", LetGo())
+
+
+def test_dropped_text_never_goes_out():
+    play = Play()
+    play.feed("ask Ann Smith. " * 20)
+    play.scanner.drop()
+    assert play.scanner.held_chars == 0
+    assert play.scanner.let_go_of_what_rules_clear().released == ""
+
+
+@pytest.mark.parametrize("end", [5, 500])
+def test_a_span_beyond_its_window_ends_with_it(end):
+    play = Play()
+    play.feed("Anna. ", eof=True)
+    (window,) = play.waiting
+    scan = play.scanner.answer(window.number, [ModelSpan("PERSON", 0, end, 1.0)])
+    assert scan.released == ("[PERSON] " if end == 5 else "[PERSON]")
