@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from extproc.codecs import _triton_http as http
+from extproc.codecs._triton_fields import REPEATED_OUTPUTS, SPELLED_OUTPUTS
 from extproc.domain.errors import PeerError
 from extproc.domain.ports import ResponseFrame
 from extproc.domain.segment import Channel, Delta, Usage
@@ -33,8 +34,6 @@ TEXT_OUTPUT = "text_output"
 ERROR = "error"
 INPUT_COUNT, OUTPUT_COUNT = "num_input_tokens", "num_output_tokens"
 _COUNTS = frozenset({INPUT_COUNT, OUTPUT_COUNT})
-# Token by token the answer's text again, where no scanner could follow an entity: never passed on.
-_DROPPED = frozenset({"logprobs", "prompt_logprobs", "top_logprobs"})
 _FINISH_REASONS = frozenset({"None", "stop", "length", "abort", "error", "tool_calls"})
 _VERSION = re.compile(r"[0-9]{1,10}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -46,11 +45,10 @@ _KNOWN_NAMES = frozenset(
             "sequence_start",
             "sequence_end",
             "sequence_length",
-            "context_logits",
-            "generation_logits",
+            *SPELLED_OUTPUTS,
         ),
         *("cum_log_probs", "output_log_probs", "batch_index", "sequence_index"),
-        *(TEXT_OUTPUT, ERROR, INPUT_COUNT, OUTPUT_COUNT, *_DROPPED),
+        *(TEXT_OUTPUT, ERROR, INPUT_COUNT, OUTPUT_COUNT, *REPEATED_OUTPUTS),
     }
 )
 # Any other output's place: its name is not of a closed vocabulary. The channel's choice tells them apart.
@@ -95,7 +93,8 @@ class _Parts(NamedTuple):
 class AnswerReader:
     """Reads one answer.
 
-    ``hidden`` names members that the client had not asked for; ``sent_id`` is what the forwarded
+    ``hidden`` names members that are taken out: the client had not asked for them, or they are no text
+    and say it again; ``sent_id`` is what the forwarded
     request was called, which Triton may repeat.
     """
 
@@ -113,7 +112,7 @@ class AnswerReader:
         self._sent_id = sent_id
         self._version = ""
         self._status = status
-        self._hidden = hidden | _DROPPED
+        self._hidden = hidden | REPEATED_OUTPUTS
         self._limits = limits
         self._events: RunReader[Channel] | None = RunReader(limits=limits) if streamed else None
         self._body = BoundedBody(

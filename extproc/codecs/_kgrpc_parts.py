@@ -16,7 +16,8 @@ from extproc.codecs import _kgrpc_schema as wire
 from extproc.codecs import _triton_http as http
 from extproc.codecs._kgrpc_request import VERSION, parameter_of
 from extproc.codecs._kgrpc_tensors import numbers_of, put_number, put_text, read_tensors
-from extproc.codecs._kserve_tensors import BYTES, INTEGERS
+from extproc.codecs._kserve_tensors import BYTES, INTEGERS, LONG
+from extproc.codecs._triton_fields import REPEATED_OUTPUTS, SPELLED_OUTPUTS
 from extproc.domain.segment import Channel, Delta
 from extproc.wire.protobuf_fields import Edit, removed, replaced, tagged_bytes
 
@@ -35,8 +36,8 @@ FINAL: Final = "triton_final_response"
 INPUT_COUNT: Final = "num_input_tokens"
 OUTPUT_COUNT: Final = "num_output_tokens"
 COUNTS: Final = frozenset({INPUT_COUNT, OUTPUT_COUNT})
-DROPPED: Final = frozenset({"logprobs", "prompt_logprobs", "top_logprobs"})
-"""Token by token the answer's text again, where no scanner could follow an entity."""
+DROPPED: Final = REPEATED_OUTPUTS | SPELLED_OUTPUTS
+"""The answer's text again, where no scanner could follow an entity."""
 FINISH_REASONS: Final = frozenset({"None", "stop", "length", "abort", "error", "tool_calls"})
 
 _FINISH_REASON: Final = "finish_reason"
@@ -44,12 +45,10 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _KNOWN_NAMES: Final = frozenset(
     {
         *(TEXT_OUTPUT, FINAL, _FINISH_REASON, "stop_reason", "cumulative_logprob", "sequence_length"),
-        *("cum_log_probs", "output_log_probs", "context_logits", "generation_logits"),
+        *("cum_log_probs", "output_log_probs"),
         *("batch_index", "sequence_index", *COUNTS, *DROPPED),
     }
 )
-# Whole numbers of fewer bits have at most as many digits as quantities have.
-_LONG_DATATYPES: Final = frozenset({"INT64", "UINT64"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -246,7 +245,7 @@ class Parts:
                 # A reason that is no word of the list makes no rule for those that follow.
                 self._sole &= name != _FINISH_REASON
                 channel = self._strings(tensor)
-        elif tensor.datatype in _LONG_DATATYPES:
+        elif tensor.datatype in LONG:
             self._sole = False
             self._numbers(tensor)
         size = _raw_bytes(tensor)

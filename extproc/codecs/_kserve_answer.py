@@ -1,9 +1,10 @@
 """The answer of KServe v2's infer over HTTP: outputs in JSON or in the binary tail, or an error.
 
 The whole answer is held. Each string of each BYTES output is a text of its own, (output, element); so are
-names of outputs, and every string, key and long number of members that this codec does not know. Numbers of
-outputs pass: they are no text. What an output repeats token by token (``logprobs``) is taken out where the
-answer is watched, and strings that are no UTF-8 make the answer unreadable there. Errors come as JSON,
+names of outputs, and every string, key and long number of members that this codec does not know, and whole
+numbers of outputs that are longer than quantities, of which all of an output are set to zero where one has
+to go. Other numbers pass. Outputs that say the text again (``logprobs``, ids, logits) are taken out where
+the answer is watched, and strings that are no UTF-8 make the answer unreadable there. Errors come as JSON,
 whatever their content type says; their text is withheld where it tells of the server's inside.
 """
 
@@ -14,7 +15,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from extproc.codecs import _triton_http as http
 from extproc.codecs._kserve_splices import TensorEdits
-from extproc.codecs._kserve_tensors import INTEGERS, Body, Tensor, numbers_of, read_tensors, split_body
+from extproc.codecs._kserve_tensors import (
+    INTEGERS,
+    LONG,
+    Body,
+    Tensor,
+    numbers_of,
+    read_tensors,
+    split_body,
+)
+from extproc.codecs._triton_fields import REPEATED_OUTPUTS, SPELLED_OUTPUTS
 from extproc.domain.errors import PeerError
 from extproc.domain.ports import ResponseFrame
 from extproc.domain.segment import Channel, Delta, Usage
@@ -38,13 +48,13 @@ OTHER_OUTPUT: Final = "output.*"
 ONCE: Final = "output.once"
 INPUT_COUNT, OUTPUT_COUNT = "num_input_tokens", "num_output_tokens"
 
-_DROPPED: Final = frozenset({"logprobs", "prompt_logprobs", "top_logprobs"})
+_DROPPED: Final = REPEATED_OUTPUTS | SPELLED_OUTPUTS
 _FINISH_REASONS: Final = frozenset({"None", "stop", "length", "abort", "error", "tool_calls"})
 _KNOWN_OUTPUTS: Final = frozenset(
     {
         *(TEXT_OUTPUT, INPUT_COUNT, OUTPUT_COUNT, "finish_reason", "stop_reason", "cumulative_logprob"),
-        *("cum_log_probs", "output_log_probs", "context_logits", "generation_logits", "sequence_length"),
-        *("batch_index", "sequence_index", "output_ids", *_DROPPED),
+        *("cum_log_probs", "output_log_probs", "sequence_length"),
+        *("batch_index", "sequence_index", *_DROPPED),
     }
 )
 _VERSION: Final = re.compile(r"[0-9]{1,10}")
@@ -56,10 +66,13 @@ _STREAMS_ONLY_STATUS: Final = 501
 
 
 class Place(NamedTuple):
-    """Where a text stands: string ``element`` of output ``at``, or a string of the document."""
+    """Where a text stands: string ``element`` of output ``at``, or a string of the document.
+
+    Without an element it is the long numbers of the output.
+    """
 
     at: int
-    element: int
+    element: int | None
     text: Text | None = None
 
 
@@ -157,10 +170,12 @@ class InferAnswer:
             if text == found.value:
                 continue
             place = found.place
-            if place.text is None:
-                self._edits.put_text(place.at, place.element, text)
-            else:
+            if place.text is not None:
                 self._edits.document.append(Splice(place.text.start, place.text.end, encode_string(text)))
+            elif place.element is None:
+                self._edits.put_number(place.at, 0)
+            else:
+                self._edits.put_text(place.at, place.element, text)
         if not part.last:
             return b""
         dropped = self._dropped()
@@ -250,6 +265,12 @@ class InferAnswer:
             known = name == TEXT_OUTPUT
             channel = Channel(element, TEXT_OUTPUT) if known else Channel(len(self._found), OTHER_OUTPUT)
             self._found.append(Found(channel, piece.text, Place(at, element)))
+        if tensor.datatype in LONG and name not in {INPUT_COUNT, OUTPUT_COUNT}:
+            least = 10**self._limits.number_digits_max
+            long = [str(one) for one in numbers_of(self._body, tensor) if abs(one) >= least]
+            if long:
+                channel = Channel(len(self._found), ONCE)
+                self._found.append(Found(channel, " ".join(long), Place(at, None)))
 
     def _dropped(self) -> frozenset[int]:
         return frozenset(at for at, one in enumerate(self._tensors) if one.name.value in self._hidden)

@@ -50,6 +50,8 @@ ITEM_BYTES: Final[Mapping[str, int]] = MappingProxyType(
 )
 """The size of one value; a string has none of its own."""
 INTEGERS: Final = frozenset(name for name in ITEM_BYTES if "INT" in name)
+LONG: Final = frozenset({"INT64", "UINT64"})
+"""Whole numbers of fewer bits have at most as many digits as quantities have."""
 
 FORMATS: Final[Mapping[str, str]] = MappingProxyType(
     {

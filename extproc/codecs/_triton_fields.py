@@ -111,6 +111,11 @@ NOT_BOOLEAN: Final = frozenset({"stop"})
 """PARAMETERs that may be no boolean. TensorRT-LLM's models have a tensor ``stop`` that cancels whatever
 request has the same id, which is any caller's to choose."""
 
+SPELLED_OUTPUTS: Final = frozenset({"output_ids", "generation_logits", "context_logits"})
+"""Outputs that say the text again in numbers, where no scanner follows: gone where a guard may redact."""
+REPEATED_OUTPUTS: Final = frozenset({"logprobs", "prompt_logprobs", "top_logprobs"})
+"""Outputs that repeat the text token by token, where no scanner could follow an entity."""
+
 FLAGS_OF_STREAM: Final = frozenset({"stream", "streaming"})
 """What tells the model to answer piece by piece; a path or a call alone does not."""
 

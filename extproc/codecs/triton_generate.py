@@ -15,6 +15,7 @@ from extproc.codecs._generate_answer import AnswerReader
 from extproc.codecs._generate_edits import sent_id, write_generate
 from extproc.codecs._generate_request import GenerateRequest, read_generate
 from extproc.codecs._one_exchange import OneExchange
+from extproc.codecs._triton_fields import SPELLED_OUTPUTS
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS, Limits
 from extproc.domain.ports import RequestMessage
@@ -61,7 +62,8 @@ class GenerateSession(OneExchange):
         """The body with edits spliced in."""
         if self._request is None:
             raise AssertionError("a request is written before it was read")
-        body, self._hidden = write_generate(self._request, edits)
+        body, hidden = write_generate(self._request, edits)
+        self._hidden = hidden | SPELLED_OUTPUTS if edits.answer_watched else hidden
         self._sent_id = sent_id(self._request, edits)
         return body
 

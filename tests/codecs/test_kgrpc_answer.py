@@ -383,6 +383,15 @@ def test_numbers_longer_than_quantities_are_judged_like_text(kind):
     assert told(answers, frame, "[CARD]").infer_response.raw_output_contents[0] == b"\x00" * 16
 
 
+def test_outputs_that_spell_the_text_in_numbers_are_dropped():
+    answers = reader(asked(hidden=DROPPED))
+    outputs = [("output_ids", "INT32", b"\x01\x00\x00\x00"), ("context_logits", "FP32", b"\x00" * 4)]
+    (frame,) = answers.read([streamed(response(*outputs, final=False))])
+    assert texts_of(frame) == []
+    left = told(answers, frame).infer_response
+    assert (list(left.outputs), list(left.raw_output_contents)) == ([], [])
+
+
 def test_numbers_of_quantities_pass():
     answers = reader()
     outputs = [("logits", "FP32", b"\x00" * 4), ("sequence_length", "INT64", struct.pack("<q", 12))]

@@ -168,10 +168,38 @@ def test_members_that_are_not_known_are_read_whole():
     assert changed["parameters"] == {"note": "[X]", "ok": True}
 
 
-def test_numbers_of_outputs_are_no_text():
+@both
+@pytest.mark.parametrize("datatype", ["INT64", "UINT64"])
+def test_numbers_longer_than_quantities_are_judged_like_text(kind, datatype):
+    body, length = answer_of(kind("sequence_length", [4_111_111_111_111_111, 5], datatype))
+    one, frames = read(body, length)
+    assert texts(frames) == [(0, "output.once", "4111111111111111")]
+    assert written(one, frames) == body
+    zero = kind("sequence_length", [0, 0], datatype)
+    left = outputs(one, written(one, frames, lambda _: "[CARD]"))
+    assert left == {"sequence_length": zero.tail if zero.binary else [0, 0]}
+
+
+@both
+def test_outputs_that_spell_the_text_in_numbers_go_where_it_is_watched(kind):
+    ids, logits = (
+        kind("output_ids", [4_111_111_111_111_111], "INT64"),
+        kind("context_logits", [0.5], "FP32"),
+    )
+    body, length = answer_of(
+        kind("label", [1], "INT32"), ids, kind("generation_logits", [0.5], "FP32"), logits
+    )
+    one, frames = read(body, length)
+    assert texts(frames) == [(0, "output.once", "label")]
+    assert outputs(one, written(one, frames)).keys() == {"label"}
+    one, frames = read(body, length, watched=False)
+    assert written(one, frames) == body
+
+
+def test_other_numbers_of_outputs_are_no_text():
     body, length = answer_of(
         Made("embedding", [0.12345678901234, 41111111111.0], "FP64"),
-        binary("ids", [4_111_111_111_111_111], "INT64"),
+        binary("ids", [4_111_111_111], "INT64"),
     )
     one, frames = read(body, length)
     assert [text for _, _, text in texts(frames)] == ["embedding", "ids"]

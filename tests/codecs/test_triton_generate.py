@@ -190,7 +190,7 @@ ANSWERS = {
 def test_what_tensorrt_llm_tells_beside_its_texts_is_no_text(backend, streamed):
     session = opened()
     session.read_request(b'{"text_input":"x","max_tokens":5}', eof=True)
-    session.write_request(0, RequestEdits(backend=backend))
+    session.write_request(0, RequestEdits(backend=backend, answer_watched=False))
     session.read_response_head(ResponseHead(status=200, headers=EVENTS if streamed else {}))
     document = json.dumps(ANSWERS[backend], separators=(",", ":")).encode()
     sent = b"data: " + document + b"\n\n" if streamed else document
@@ -216,3 +216,15 @@ def test_why_an_answer_stopped_may_be_the_callers_own_word_and_is_scanned():
 def test_content_that_no_guard_can_read_is_reported():
     (message,) = opened().read_request(b'{"text_input":"x","input_ids":[1,2]}', eof=True)
     assert message.unscanned == {Unscanned.TOKEN_IDS}
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_outputs_that_spell_the_text_in_numbers_go_where_it_is_watched(watched):
+    session = opened()
+    session.read_request(b'{"text_input":"x","max_tokens":5}', eof=True)
+    session.write_request(0, RequestEdits(answer_watched=watched))
+    session.read_response_head(ResponseHead(status=200, headers={}))
+    spelled = {"output_ids": [1, 2], "context_logits": 0.5, "generation_logits": [[0.5]]}
+    (frame,) = session.read_response(json.dumps({"text_output": "x", **spelled}).encode(), eof=True)
+    left = json.loads(session.write_response(frame, ("x",)))
+    assert left == ({"text_output": "x"} if watched else {"text_output": "x", **spelled})
