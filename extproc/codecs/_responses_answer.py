@@ -124,29 +124,29 @@ class AnswerReader:
             chunk = begun + chunk
         at = 0
         while chunk.startswith(_NAMED, at):
+            for known in self._read_known(chunk, at):
+                at += len(known.raw)
+                yield known
+            if not chunk.startswith(_NAMED, at):
+                break
             end = chunk.find(_BLANK, at) + len(_BLANK)
             if end < len(_BLANK):
                 break
             raw = chunk[at:end]
             at = end
-            known = self._read_known(raw)
-            if known is not None:
-                yield known
-                continue
             yield from events.feed(raw)
             if not events.idle:
                 break
         yield from events.feed(chunk[at:], eof=eof)
 
-    def _read_known(self, raw: bytes) -> Event | None:
-        if self._known is None or len(raw) > self._limits.frame_bytes_max:
-            return None
-        read = self._known[0].read(raw)
-        if read is None:
-            return None
-        self._says.check_number(read[1])
-        self._says.check_length(len(read[0]))
-        return Event(raw, *read)
+    def _read_known(self, chunk: bytes, at: int) -> list[Event]:
+        if self._known is None:
+            return []
+        known = self._known[0].read_row(chunk, at, event_bytes_max=self._limits.frame_bytes_max)
+        for event in known:
+            self._says.check_number(event.number)
+            self._says.check_length(len(event.text))
+        return known
 
     def _flush(self, run: list[Event], frames: list[ResponseFrame]) -> None:
         """What was read in a row becomes a frame: only its texts and numbers can differ in it."""

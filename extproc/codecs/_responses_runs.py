@@ -8,6 +8,7 @@ two. Whatever does not fit is left to the general reader, which alone says what 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from json import loads
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -73,20 +74,33 @@ class Template(NamedTuple):
         head, middle, tail = map(splice, self[:3], edits)
         return self._replace(head=head, middle=middle, tail=tail)
 
-    def read(self, raw: bytes) -> tuple[str, int] | None:
-        """An event's text and number; None where it is no event of this template, or not a sound one."""
+    def read_row(self, chunk: bytes, at: int, *, event_bytes_max: int) -> list[Event]:
+        """The events of this template that stand at ``at`` in a row, up to the first that is not sound."""
         head, middle, tail, number_first, _ = self
-        end = len(raw) - len(tail)
-        if end < len(head) or not (raw.startswith(head) and raw.endswith(tail)):
-            return None
-        if number_first:
-            digits, found, body = raw[len(head) : end].partition(middle)
-        else:
-            body, found, digits = raw[len(head) : end].rpartition(middle)
-        if not found or _DIGITS.fullmatch(digits) is None:
-            return None
-        text = _read(body)
-        return None if text is None else (text, int(digits))
+        first = at + len(head)
+        end = chunk.find(tail, first)
+        if end < 0 or not chunk.startswith(head, at):
+            return []
+        parts = [chunk[first:end]]
+        if chunk.startswith(head, end + len(tail)):
+            # Whatever else stands in one of these is no sound text; what follows the last one is cut off.
+            parts = chunk[first:].split(tail + head)
+            last, found, _ = parts[-1].partition(tail)
+            parts[-1:] = [last] if found else []
+        part_bytes_max = event_bytes_max - len(head) - len(tail)
+        bodies: list[bytes] = []
+        numbers: list[int] = []
+        for part in parts:
+            if number_first:
+                digits, found, body = part.partition(middle)
+            else:
+                body, found, digits = part.rpartition(middle)
+            if not found or _DIGITS.fullmatch(digits) is None or len(part) > part_bytes_max:
+                break
+            bodies.append(body)
+            numbers.append(int(digits))
+        rows = zip(parts, _read_all(bodies), numbers, strict=False)
+        return [Event(head + part + tail, text, number) for part, text, number in rows]
 
     def written(self, text: str, number: int) -> bytes:
         """The event with a text and a number."""
@@ -138,6 +152,17 @@ class KnownRun(NamedTuple):
             numbers.of(self.events[-1].number)
             went += self.came
             return b"".join([event.raw for event in self.events])
+        if writer is None and not numbers.moved:
+            # Nor is it JSON itself: only the texts may differ.
+            if texts:
+                numbers.of(self.events[len(texts) - 1].number)
+            went += texts
+            return b"".join(
+                [
+                    raw if as_it_came and text == came else template.written(text, number)
+                    for (raw, came, number), text in zip(self.events, texts, strict=False)
+                ]
+            )
         written = []
         rows = zip(self.events, texts, self.shown, self.spelled, strict=False)
         for (raw, came, number), text, shown, before in rows:
@@ -149,6 +174,21 @@ class KnownRun(NamedTuple):
             same = as_it_came and spelled == came and told == number
             written.append(raw if same else template.written(spelled, told))
         return b"".join(written)
+
+
+def _read_all(bodies: Sequence[bytes]) -> list[str]:
+    """The texts that bodies spell, up to the first that is no sound string."""
+    joined = b"".join(bodies)
+    if len(joined.translate(None, _SPECIAL)) == len(joined):
+        with suppress(UnicodeDecodeError):
+            return [body.decode() for body in bodies]
+    texts = []
+    for body in bodies:
+        text = _read(body)
+        if text is None:
+            break
+        texts.append(text)
+    return texts
 
 
 def _read(body: bytes) -> str | None:

@@ -23,9 +23,12 @@ from responses_samples import (
     whole_stream,
 )
 
+from extproc.codecs._responses_answer import AnswerReader
+from extproc.codecs._responses_walk import Facts
 from extproc.codecs.openai_responses import CODEC
 from extproc.domain.errors import PeerError
 from extproc.domain.head import RequestHead, ResponseHead
+from extproc.domain.limits import LIMITS
 from extproc.domain.ports import CodecSession, RequestEdits, ResponseFrame
 from extproc.domain.segment import Channel, Usage
 from extproc.domain.verdict import Reason
@@ -212,6 +215,55 @@ def test_events_that_cannot_come_are_refused(documents):
 def test_numbers_go_upwards(numbers):
     first, second = numbers
     fault(stream_bytes([{**CREATED, "sequence_number": first}, {**DELTA, "sequence_number": second}]))
+
+
+class Forgetful(AnswerReader):
+    """Reads every event in the general way."""
+
+    def _learn(self, *_: object) -> None:
+        pass
+
+
+def said(reader: AnswerReader, body: bytes, released: list[str]) -> tuple[object, bytes] | None:
+    """The deltas of a stream and its bytes with other texts in their places; None where it is refused."""
+    try:
+        frames = reader.read(body, eof=False)
+    except PeerError:
+        return None
+    texts = iter([*released, *("x" for frame in frames for _ in frame.deltas)])
+    written = [reader.write(frame, tuple([next(texts) for _ in frame.deltas])) for frame in frames]
+    return [delta for frame in frames for delta in frame.deltas], b"".join(written)
+
+
+SPELLED = st.one_of(
+    st.text(max_size=5).map(lambda text: json.dumps(text, ensure_ascii=False)[1:-1]),
+    st.text(max_size=5).map(lambda text: json.dumps(text)[1:-1]),
+    st.sampled_from(["", "\\", '"', "\\ud800", "\\q", "a\nb", "\x1f", '","x":"', '","logprobs":[]}\n\n']),
+)
+DIGITS = st.sampled_from([*["%d"] * 8, "0%d", "-%d", "%d.0", "%d234567", "%d2345678901"])
+ORDERS = ['{%s,"delta":"%s","sequence_number":%s}', '{"sequence_number":%s,%s,"delta":"%s"}']
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@given(
+    st.lists(st.tuples(SPELLED, DIGITS), max_size=8),
+    st.lists(st.text(max_size=5), max_size=8),
+    st.booleans(),
+    st.booleans(),
+)
+def test_deltas_in_a_row_say_what_each_says_alone(order, deltas, released, watched, inner):
+    """Read by what stands around them, and by a reader that learns none of that: to the same effect."""
+    at = '"type":"response.output_text.delta",' + json.dumps(AT, separators=(",", ":"))[1:-1]
+    body = stream(CREATED)
+    for number, (text, digits) in enumerate(deltas, 1):
+        parts = (at, text, digits % number) if not order else (digits % number, at, text)
+        document = (ORDERS[order] % parts).encode("utf-8", "surrogatepass")
+        body += b"event: response.output_text.delta\ndata: " + document + b"\n\n"
+    facts = Facts("m", frozenset(), inner, watched)
+    in_a_row, alone = (
+        kind(facts, status=200, streamed=True, limits=LIMITS) for kind in (AnswerReader, Forgetful)
+    )
+    assert said(in_a_row, body, released) == said(alone, body, released)
 
 
 def test_numbers_of_deltas_in_a_row_go_upwards():
