@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -20,6 +20,17 @@ _TITLES = {
     "output": "output guards",
     "output x2": "the same, 2 workers",
     "everything": "everything on",
+}
+
+
+# What ``bench_wires.measure`` gives for a wire.
+_WIRE_COLUMNS = {
+    "request_us": "request of 4 KB, us",
+    "frames": "frames of the answer",
+    "frame_us": "per frame, us",
+    "frame_merged_us": "merged, us",
+    "byte_ns": "per byte, ns",
+    "byte_merged_ns": "merged, ns",
 }
 
 
@@ -118,7 +129,19 @@ def _leak(found: object) -> str:
 
 def table(results: Mapping[str, object]) -> str:
     """The table as Markdown, aligned."""
-    cells = rows(results)
+    return _markdown(rows(results))
+
+
+def wires_table(results: Mapping[str, object]) -> str:
+    """What each wire costs, as Markdown."""
+    wires = results["wires"]
+    header = ["wire", *_WIRE_COLUMNS.values()]
+    found = wires.items() if isinstance(wires, Mapping) else ()
+    cells = [[name, *(_cell(_inner(costs, one), ",.4g") for one in _WIRE_COLUMNS)] for name, costs in found]
+    return _markdown([header, *cells])
+
+
+def _markdown(cells: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[at]) for row in cells) for at in range(len(cells[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
@@ -159,7 +182,14 @@ An answer has 100 events of about 12 characters, 20 ms apart or without gaps. Me
 {table(results)}
 
 Beside gRPC the filter's own work (parse, scan, splice) takes {min(costs):.0f} to {max(costs):.0f} us of CPU
-per event. {_inner(size, "held"):,} open streams take {held} MB."""
+per event. {_inner(size, "held"):,} open streams take {held} MB.
+
+What a wire costs: the filter's own CPU time for a request and for the frames of an answer of 64 KB, which
+come one by one or, merged, as many as fit 16 KB. A message of Envoy's has a price of its own whatever it
+holds: so one by one short frames cost more per byte, and no more each. KServe's `infer` and embeddings
+answer in one frame.
+
+{wires_table(results)}"""
     return f"{BEGIN}\n{text}\n{END}"
 
 

@@ -114,8 +114,8 @@ def measure(seed: int, *, rounds: int = 30) -> dict[str, dict[str, float]]:
         for name, wire in chosen.items():
             joined = b"".join(wire.frames)
             merged = [joined[at : at + PIECE_BYTES] for at in range(0, len(joined), PIECE_BYTES)]
-            request, singly, _ = _once(bench, wire, wire.frames)
-            _, together, _ = _once(bench, wire, merged)
+            request, singly, _ = once(bench, wire, wire.frames)
+            _, together, _ = once(bench, wire, merged)
             spent.setdefault(name, []).append((request, singly, together))
     return {name: _medians(chosen[name], found) for name, found in spent.items()}
 
@@ -133,7 +133,7 @@ def _medians(wire: Wire, found: Sequence[tuple[float, float, float]]) -> dict[st
     }
 
 
-def _once(bench: WorkBench, wire: Wire, pieces: Sequence[bytes]) -> tuple[int, int, bytes]:
+def once(bench: WorkBench, wire: Wire, pieces: Sequence[bytes]) -> tuple[int, int, bytes]:
     """Nanoseconds of the request and of the answer, and what the client got."""
     stream = bench.stream()
     before = time.process_time_ns()
@@ -256,7 +256,7 @@ def _response_frames(pieces: Sequence[str]) -> tuple[bytes, ...]:
 
 def _embeddings() -> bytes:
     vector = [round(0.001 * number - 0.3, 4) for number in range(768)]
-    data = [{"object": "embedding", "index": number, "embedding": vector} for number in range(12)]
+    data = [{"object": "embedding", "index": number, "embedding": vector} for number in range(14)]
     return _dumped(
         {
             "object": "list",
@@ -296,21 +296,7 @@ def _infer_frames(pieces: Sequence[str]) -> tuple[bytes, ...]:
     return tuple(frames)
 
 
-def text_table(found: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
-    """Header and rows: a wire each."""
-    header = [
-        "wire",
-        "request of 4 KB, us",
-        "frames",
-        "per frame, us",
-        "merged, us",
-        "ns per byte",
-        "merged, ns",
-    ]
-    columns = ("request_us", "frames", "frame_us", "frame_merged_us", "byte_ns", "byte_merged_ns")
-    return [header, *([name, *(f"{costs[one]:g}" for one in columns)] for name, costs in found.items())]
-
-
 if __name__ == "__main__":
-    for row in text_table(measure(1)):
-        print("  ".join(cell.rjust(20) for cell in row))  # noqa: T201 - its output.
+    from bench_report import wires_table
+
+    print(wires_table({"wires": measure(1)}))  # noqa: T201 - its output.

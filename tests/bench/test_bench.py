@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
-from bench_report import BEGIN, END, section, table, write_readme
+from bench_report import BEGIN, END, section, table, wires_table, write_readme
 from bench_run import ROOT, TINY, measure
 from bench_texts import EVENTS, OPENAI_PLANTS, TRITON_PLANTS, leaks, script, text_of
+from bench_wires import ANSWER_BYTES, once, wires
 from bench_work import WorkBench
 
 from extproc.redaction.engine import redact
 from extproc.redaction.packs import default_automaton
+from extproc.redaction.watches import default_mask
 
 SEED = 7
 SETUPS = ("envoy", "noop", "output", "everything")
@@ -27,7 +29,7 @@ def test_a_planted_script_shows_its_values_until_they_are_redacted(wire: str, na
     assert "".join(map(text_of, said.events)) == said.text
     assert (len(said.planted), leaks(said, said.text)) == (12, (12, 0))
     automaton = default_automaton()
-    assert leaks(said, redact(said.text, automaton, mask=automaton.mask()).released) == (0, 0)
+    assert leaks(said, redact(said.text, automaton, mask=default_mask(automaton)).released) == (0, 0)
 
 
 def test_a_piece_of_a_value_is_a_leak_in_part():
@@ -50,6 +52,26 @@ def test_the_filters_own_work_is_that_of_a_whole_answer(wire: str):
     assert spent > 0
     assert [value.encode() in replies for value in said.planted] == [False] * 12
     assert replies.count(b"[EMAIL_ADDRESS]") == 4
+
+
+def test_an_answer_of_every_wire_is_as_long_and_comes_out_whole():
+    bench, chosen = WorkBench(), wires(SEED)
+    assert len({wire.path for wire in chosen.values()}) == len(chosen) == 8
+    for wire in chosen.values():
+        sent = b"".join(wire.frames)
+        assert 0.9 < len(sent) / ANSWER_BYTES < 1.2
+        asked_ns, answered_ns, client = once(bench, wire, wire.frames)
+        assert min(asked_ns, answered_ns) > 0
+        # Shorter by the ids that this service gives to requests of a stream.
+        assert 0.7 < len(client) / ANSWER_BYTES < 1.2
+
+
+def test_every_wire_has_a_row():
+    costs = {"request_us": 400.0, "frames": 300, "frame_us": 30.25, "byte_ns": 100.0}
+    assert wires_table({"wires": {"a wire": costs}}).splitlines()[2] == (
+        "| a wire | 400                 | 300                  | 30.25         | —          "
+        "| 100          | —          |"
+    )
 
 
 @pytest.mark.e2e
@@ -82,4 +104,6 @@ def test_a_tiny_run_measures_every_configuration(tmp_path: Path):
     write_readme(readme, results)
     assert readme.read_text() == f"before\n{section(results)}\nafter\n"
     assert table(results) in readme.read_text()
+    assert wires_table(results) in readme.read_text()
+    assert set(results["wires"]) == set(wires(SEED))
     assert str(ROOT) not in readme.read_text() + json.dumps(results)
