@@ -120,7 +120,7 @@ def read_infer(
         id_field=message.one(wire.ID),
         parameters=parameters,
         tensors=tensors,
-        outputs=_outputs(reader, message.many(wire.OUTPUTS)),
+        outputs=_outputs(reader, message.many(wire.OUTPUTS), limits.outputs_max),
         inputs=inputs,
         params=replace(inputs.params, stream=any(name in inputs.flags for name in FLAGS_OF_STREAM)),
         raw=bool(raws),
@@ -196,8 +196,10 @@ def _written(value: Scalar) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def _outputs(reader: FieldReader, listed: Sequence[Field]) -> tuple[str, ...]:
-    names: list[str] = []
+def _outputs(reader: FieldReader, listed: Sequence[Field], count_max: int) -> tuple[str, ...]:
+    if len(listed) > count_max:
+        raise PeerError(Reason.BODY_TOO_COMPLEX, f"more than {count_max} outputs are asked for")
+    names: dict[str, None] = {}
     for one in listed:
         message = reader.within(wire.REQUESTED_OUTPUT, one)
         name = reader.text(message.one(wire.NAME), "an output's name")
@@ -210,5 +212,5 @@ def _outputs(reader: FieldReader, listed: Sequence[Field]) -> tuple[str, ...]:
                 raise reader.fault(
                     "a requested output", "has a parameter, as one in shared memory has", one.at
                 )
-        names.append(name)
+        names[name] = None
     return tuple(names)

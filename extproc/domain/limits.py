@@ -35,6 +35,8 @@ class Limits:
     # Fields that are looked at for the id of a request that was refused, of which there may be twice
     # exchanges_open_max in one chunk; an honest one has some twenty.
     unread_fields_max: int = 256
+    # Outputs that one KServe request lists; a model has a few.
+    outputs_max: int = 256
     # IEEE doubles need 17 significant digits; 64 covers any honest number.
     json_number_chars_max: int = 64
     # A number of more digits is judged like text, since a card number fits in it: counts, seeds of 32 bits

@@ -322,6 +322,16 @@ def test_the_number_of_strings_is_bounded():
     assert caught.value.reason is Reason.BODY_TOO_COMPLEX
 
 
+def test_the_number_of_listed_outputs_is_bounded():
+    request = infer(MODEL, "p")
+    for at in range(3):
+        request.outputs.add(name=f"o{at}")
+    assert read(request, limits=replace(LIMITS, outputs_max=3)).outputs == ("o0", "o1", "o2")
+    with pytest.raises(PeerError) as caught:
+        read(request, limits=replace(LIMITS, outputs_max=2))
+    assert (caught.value.reason, caught.value.status) == (Reason.BODY_TOO_COMPLEX, 400)
+
+
 def test_what_an_unreadable_request_calls_itself_is_told_where_it_can_be():
     assert (
         client_id_of(PLAIN + tagged_bytes(3, b"mine") + tagged_bytes(4, b"\xff"), limits=LIMITS) == "mine"
