@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,21 +15,28 @@ from extproc.domain.verdict import Mode
 from extproc.edge.sealing import can_seal_to
 from extproc.guards import guard_specs
 from extproc.guards._rules import OnFinding, RuleGuard
+from extproc.own_rules import automaton_of, own_automaton, rule_faults
 from extproc.policy.describe import pipeline_text, summary_text
 from extproc.policy.envoy_routes import check_routes, routes_of
 from extproc.policy.faults import policy_error
 from extproc.policy.keys import hash_key
-from extproc.policy.loading import LoadedPolicy, RuleVocabulary, fault_at, load_policy, parse_content
+from extproc.policy.loading import (
+    LoadedPolicy,
+    RuleFault,
+    RuleVocabulary,
+    fault_at,
+    load_policy,
+    parse_content,
+)
 from extproc.policy.schema import schema_text
 from extproc.policy.snapshot import RoutedPolicy, build_policy
-from extproc.redaction.automaton import Automaton
-from extproc.redaction.packs import ALL_RULES, default_automaton
 from extproc.redaction.watches import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from extproc.domain.ports import BoundGuard
+    from extproc.policy.model import RuleEntry
     from extproc.policy.tree import Place
 
 # Plans that are made in advance; what a larger policy has besides is made when it is asked for.
@@ -38,23 +45,31 @@ _HASH_LABEL: Final = "operator:hash"
 # One redaction is mostly enough, since what takes a finding's place is none; a text that needs more than so
 # many is not kept.
 _REDACTIONS_MAX: Final = 4
+# Rule sets that are at hand: the shipped one, and those of the policy file and of the one before.
+_SETS_MAX: Final = 3
 
 
-@cache
-def _vocabulary() -> RuleVocabulary:
-    """What a policy may say of rules.
+@lru_cache(maxsize=_SETS_MAX)
+def _vocabulary(entries: tuple[RuleEntry, ...] = ()) -> RuleVocabulary:
+    """What a policy may say of rules: of the shipped ones and of the file's own.
 
     It has an automaton of its own, because one must not be shared between threads and a policy may be
     loaded while streams are scanned. Only one thread loads at a time.
     """
-    shared = default_automaton()
-    redactor = Redactor(Automaton(shared.rules, shared.shapes, shared.digest), hash_key=b"")
+    automaton = own_automaton(entries)
+    redactor = Redactor(automaton, hash_key=b"")
     packs: dict[str, set[str]] = {}
-    for rule in ALL_RULES:
+    for rule in automaton.rules:
         packs.setdefault(rule.pack, set()).add(rule.entity_type)
     return RuleVocabulary(
-        packs={pack: frozenset(types) for pack, types in packs.items()}, check=redactor.check
+        packs={pack: frozenset(types) for pack, types in packs.items()},
+        check=redactor.check,
+        extend=_extended,
     )
+
+
+def _extended(entries: tuple[RuleEntry, ...]) -> RuleVocabulary | list[RuleFault]:
+    return rule_faults(entries) or _vocabulary(entries)
 
 
 def load(path: Path) -> LoadedPolicy:
@@ -62,10 +77,10 @@ def load(path: Path) -> LoadedPolicy:
     return load_policy(path, guard_specs(), _vocabulary())
 
 
-def new_redactor(pepper: bytes) -> Redactor:
-    """The rules with the key of their ``hash`` operator."""
+def new_redactor(pepper: bytes, own: tuple[RuleEntry, ...] = ()) -> Redactor:
+    """The shipped rules and a file's own with the key of their ``hash`` operator."""
     # A key of its own, so that a redacted value's hash cannot be looked up among API keys' hashes.
-    return Redactor(default_automaton(), hash_key=bytes.fromhex(hash_key(pepper, _HASH_LABEL)))
+    return Redactor(automaton_of(own), hash_key=bytes.fromhex(hash_key(pepper, _HASH_LABEL)))
 
 
 def build(loaded: LoadedPolicy, redactor: Redactor, pepper: bytes) -> RoutedPolicy:
@@ -76,25 +91,24 @@ def build(loaded: LoadedPolicy, redactor: Redactor, pepper: bytes) -> RoutedPoli
         key_hash=partial(hash_key, pepper),
         find=redactor.find,
         scanner=redactor,
-        redact=redact_all,
+        redact=partial(redact_all, own=loaded.file.rules),
     )
 
 
-@cache
-def _body_redactor() -> Redactor:
+@lru_cache(maxsize=_SETS_MAX)
+def _body_redactor(own: tuple[RuleEntry, ...] = ()) -> Redactor:
     """The rules as they are applied to what is kept: in a thread, and so with an automaton, of its own."""
-    shared = default_automaton()
-    return Redactor(Automaton(shared.rules, shared.shapes, shared.digest), hash_key=b"")
+    return Redactor(own_automaton(own), hash_key=b"")
 
 
-def redact_all(text: str) -> str:
+def redact_all(text: str, *, own: tuple[RuleEntry, ...] = ()) -> str:
     """A text in which no rule finds anything but what a rule put there; empty where that cannot be had.
 
-    Only one thread at a time may call it.
+    Only one thread at a time may call it. ``own`` are the rules of the policy file.
     """
-    redactor = _body_redactor()
+    redactor = _body_redactor(own)
     # By name, so that shapes count too that by default do not.
-    packs = _vocabulary().packs
+    packs = _vocabulary(own).packs
     watches = [RuleWatch(pack=pack, entity_types=types) for pack, types in sorted(packs.items())]
     for _ in range(_REDACTIONS_MAX):
         scan = redactor(watches).feed(text, eof=True)
@@ -115,7 +129,7 @@ def loader(
     a time may call it, beside those that serve.
     """
     # The last one: its plans are made, and a policy mostly changes without its pepper.
-    redactors: dict[bytes, Redactor] = {}
+    redactors: dict[tuple[bytes, tuple[RuleEntry, ...]], Redactor] = {}
 
     def load_content(content: bytes) -> RoutedPolicy:
         loaded = parse_content(content, guard_specs(), _vocabulary(), source=source)
@@ -124,10 +138,11 @@ def loader(
             pepper = read_pepper()
         except HeadgateError as error:
             raise PolicyError(f"{source}: {error}") from None
-        if pepper not in redactors:
+        key = (pepper, loaded.file.rules)
+        if key not in redactors:
             redactors.clear()
-            redactors[pepper] = new_redactor(pepper)
-        policy = build(loaded, redactors[pepper], pepper)
+            redactors[key] = new_redactor(*key)
+        policy = build(loaded, redactors[key], pepper)
         prepare(policy)
         return policy
 

@@ -162,6 +162,12 @@ class Limits:
     policy_depth_max: int = 16
     # Faults of a policy file that are listed at once; more hide the first one.
     policy_faults_max: int = 20
+    # Rules of an operator's own in one file; the shipped packs hold 300.
+    policy_rules_max: int = 200
+    # A rule's pattern as it is written; the longest shipped one has 1,200.
+    rule_pattern_chars_max: int = 4_096
+    # A text that a rule must or must not match.
+    rule_example_chars_max: int = 4_096
     # How often the policy file is looked at. A change counts once it has rested for one such time: a file
     # that is being written is not read.
     policy_poll_ms: int = 1_000

@@ -111,7 +111,7 @@ def _policy(loaded: LoadedPolicy, question: Question, key: str, pepper: bytes) -
         question.tenant: entry.model_copy(update={"keys": (*entry.keys, made)}),
     }
     known = dataclasses.replace(loaded, file=dataclasses.replace(loaded.file, tenants=tenants))
-    routed = policies.build(known, policies.new_redactor(pepper), pepper)
+    routed = policies.build(known, policies.new_redactor(pepper, known.file.rules), pepper)
     return routed.on(() if question.route is None else (question.route,))
 
 

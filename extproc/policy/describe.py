@@ -46,6 +46,8 @@ def summary_text(loaded: LoadedPolicy, specs: Mapping[str, GuardSpec]) -> str:
         _count(len(file.tenants), "tenant", "tenants"),
         _count(keys, "key", "keys"),
     ]
+    if file.rules:
+        counts.append(_count(len(file.rules), "rule of its own", "rules of its own"))
     if file.routes:
         counts.append(_count(len(file.routes), "route", "routes"))
     lines = [f"{loaded.source}: good; {', '.join(counts)}; digest {loaded.digest[:12]}"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from extproc.domain.errors import PolicyError
 from extproc.domain.limits import LIMITS
-from extproc.policy.model import HASH_PATTERN, NAME_PATTERN, REVIEWER_KEY_PATTERN
+from extproc.policy.model import ENTITY_TYPE_PATTERN, HASH_PATTERN, NAME_PATTERN, REVIEWER_KEY_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -167,6 +167,10 @@ _PATTERNS: Final = {
     NAME_PATTERN: (
         "is not a name",
         "write 1 to 40 lower-case letters, digits, '-' or '_', beginning with a letter or digit",
+    ),
+    ENTITY_TYPE_PATTERN: (
+        "is not the name of an entity type",
+        "write 2 to 48 capital letters, digits or '_', beginning with a letter",
     ),
     HASH_PATTERN: (
         "is not a key's hash",

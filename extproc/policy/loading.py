@@ -28,19 +28,34 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from extproc.domain.ports import GuardSpec
-    from extproc.policy.model import PolicyFile
+    from extproc.policy.model import PolicyFile, RuleEntry
     from extproc.policy.tree import Document, Place, Tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleFault:
+    """What is wrong with a rule of the file's own.
+
+    ``field`` is the place within the rule; ``what`` and ``instead`` repeat no value.
+    """
+
+    rule: int
+    field: tuple[str | int, ...]
+    what: str
+    instead: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleVocabulary:
     """The rules that a policy may speak of: entity types by pack.
 
-    ``check`` raises PolicyError for a watch that cannot be made, for example by its operator.
+    ``check`` raises PolicyError for a watch that cannot be made, for example by its operator. ``extend``
+    adds rules of the file's own: a vocabulary that knows them too, or what is wrong with them.
     """
 
     packs: Mapping[str, frozenset[str]]
     check: Callable[[RuleWatch], None]
+    extend: Callable[[tuple[RuleEntry, ...]], RuleVocabulary | list[RuleFault]] | None = None
 
 
 @runtime_checkable
@@ -138,7 +153,7 @@ def _joint_faults(file: PolicyFile, rules: RuleVocabulary, document: Document) -
     return [
         *_tenant_faults(file, document),
         *_route_faults(file, document),
-        *_rule_faults(file, rules, document),
+        *_own_rule_faults(file, rules, document),
         *_narrowing_faults(file, document),
         *_bodies_faults(file, document),
     ]
@@ -215,6 +230,18 @@ def _narrowing_faults(file: PolicyFile, document: Document) -> Iterator[Fault]:
                 yield fault_at(document, ("policies", policy, "guards", guard, "origins"), what, instead)
 
 
+def _own_rule_faults(file: PolicyFile, rules: RuleVocabulary, document: Document) -> Iterator[Fault]:
+    """What is wrong with the file's own rules; else with what guards say of any."""
+    if file.rules and rules.extend is not None:
+        extended = rules.extend(file.rules)
+        if isinstance(extended, list):
+            for fault in extended:
+                yield fault_at(document, ("rules", fault.rule, *fault.field), fault.what, fault.instead)
+            return
+        rules = extended
+    yield from _rule_faults(file, rules, document)
+
+
 def _rule_faults(file: PolicyFile, rules: RuleVocabulary, document: Document) -> Iterator[Fault]:
     """Entity types and operators that do not exist: such a rule would silently never match."""
     for policy, sections in file.policies.items():
@@ -259,6 +286,7 @@ def _digest(file: PolicyFile) -> str:
         "policies": file.policies,
         "bodies": {name: bodies.model_dump() for name, bodies in file.bodies.items()},
         "models": {name: model.model_dump() for name, model in file.models.items()},
+        "rules": [rule.model_dump() for rule in file.rules],
     }
     canonical = json.dumps(_canonical(content), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

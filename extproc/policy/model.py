@@ -8,6 +8,7 @@ Version 1::
       NAME: {policy: NAME, keys: [{id: NAME, hash: HEX}, ...]}
     routes:                           # of Envoy; left out, every route has the tenant's policy
       NAME: {policy: NAME, tenants: {TENANT: NAME, ...}}
+    rules: [{name: NAME, entity_type: TYPE, pattern: ..., matches: [...], rejects: [...]}, ...]
     policies:
       NAME: {guards: {GUARD: {mode: enforce, on_error: block, ...}, ...}, bodies: {keep: never, ...}}
 
@@ -29,9 +30,11 @@ from extproc.domain.limits import LIMITS
 from extproc.domain.ports import GuardSpec
 from extproc.domain.segment import Backend
 from extproc.domain.verdict import Mode, OnError, Stage
+from extproc.policy.schema_nodes import below, resolved
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,39}$"
 HASH_PATTERN: Final = r"^[0-9a-f]{64}$"
+ENTITY_TYPE_PATTERN: Final = r"^[A-Z][A-Z0-9_]{1,47}$"
 REVIEWER_KEY_PATTERN: Final = r"^hgpub_[0-9a-f]{64}$"
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -131,6 +134,50 @@ class ModelEntry(_Strict):
     price: PriceEntry | None = Field(default=None, description=_PRICE, json_schema_extra=_without_default)
 
 
+_RULES: Final = (
+    "Shapes of your own, beside those of the packs. Each says what it must find and what it must not, "
+    "which is checked whenever the file is read."
+)
+_PATTERN: Final = (
+    "What is found: literals, escapes, classes, groups, |, ?, *, +, {m,n}. No look-around, "
+    "back-references, anchors or lazy repeats."
+)
+_BESIDE: Final = "What must not stand there: a word character, a digit and so on; none is anything."
+Beside = Literal[
+    "none", "word", "not_word", "not_digit", "not_dashed", "not_dotted", "not_local", "not_host"
+]
+_Example = Annotated[str, StringConstraints(min_length=1, max_length=LIMITS.rule_example_chars_max)]
+
+
+class RuleEntry(_Strict):
+    """A rule of the operator's own; ``validator`` is empty where it was left out."""
+
+    name: Name
+    entity_type: Annotated[str, StringConstraints(pattern=ENTITY_TYPE_PATTERN)] = Field(
+        description="What policies and verdicts call it; one of the pack's, or a new one."
+    )
+    pack: Name = Field(default="pii", description="The guard that looks for it: pii or secrets.")
+    pattern: Annotated[str, StringConstraints(min_length=1, max_length=LIMITS.rule_pattern_chars_max)] = (
+        Field(description=_PATTERN)
+    )
+    left: Beside = Field(default="not_word", description=_BESIDE)
+    right: Beside = Field(default="not_word", description=_BESIDE)
+    validator: str = Field(
+        default="",
+        json_schema_extra=_without_default,
+        description="A check of the value, for example luhn; see the packs.",
+    )
+    score: Annotated[float, Field(gt=0, le=1)] = 1.0
+    ignore_case: bool = False
+    default: bool = Field(default=True, description="false: it counts only where its type is named.")
+    matches: Annotated[tuple[_Example, ...], Field(min_length=1)] = Field(
+        description="Texts in which it must find something."
+    )
+    rejects: Annotated[tuple[_Example, ...], Field(min_length=1)] = Field(
+        description="Texts in which it must find nothing."
+    )
+
+
 class _Section(_Strict):
     """Base of a guard's section: what every guard has."""
 
@@ -163,7 +210,7 @@ class PolicyFile:
     ``identity`` maps the guards of stage IDENTITY to their settings: they run before the tenant, and so
     its policy, is known. ``policies`` maps a policy's name to its sections by guard, ``bodies`` to what it
     keeps. ``routes`` is empty where the file has none, and then all routes are alike. ``models`` maps the
-    name of a model to what is true of it.
+    name of a model to what is true of it. ``rules`` are the operator's own.
     """
 
     tenants: Mapping[str, TenantEntry]
@@ -172,6 +219,7 @@ class PolicyFile:
     policies: Mapping[str, Mapping[str, GuardSection]]
     bodies: Mapping[str, BodiesEntry]
     models: Mapping[str, ModelEntry] = dataclasses.field(default_factory=dict)
+    rules: tuple[RuleEntry, ...] = ()
 
     def policy_of(self, tenant: str, route: str | None) -> str:
         """The policy that holds for a tenant on a route; None is a request without a route's name.
@@ -220,6 +268,7 @@ class PolicyModel:
             policies={name: self._sections(policy) for name, policy in policies.items()},
             bodies={name: getattr(policy, f"{_PREFIX}bodies") for name, policy in policies.items()},
             models=getattr(file, f"{_PREFIX}models"),
+            rules=getattr(file, f"{_PREFIX}rules"),
         )
 
     def allowed_names(self, place: tuple[str | int, ...]) -> tuple[str, ...]:
@@ -227,8 +276,8 @@ class PolicyModel:
         schema = self.json_schema()
         node: object = schema
         for step in place:
-            node = _schema_below(schema, node, step)
-        properties = _resolved(schema, node).get("properties")
+            node = below(schema, node, step)
+        properties = resolved(schema, node).get("properties")
         return tuple(properties) if isinstance(properties, Mapping) else ()
 
     def json_schema(self) -> dict[str, object]:
@@ -284,6 +333,10 @@ def policy_model(specs: Mapping[str, GuardSpec]) -> PolicyModel:
             Mapping[ModelName, ModelEntry],
             Field(default_factory=dict, alias="models", description=_MODELS),
         ),
+        "rules": (
+            tuple[RuleEntry, ...],
+            Field(default=(), max_length=LIMITS.policy_rules_max, alias="rules", description=_RULES),
+        ),
         "policies": (Mapping[Name, policy], Field(alias="policies")),  # type: ignore[valid-type]  # made at run time
     }
     return PolicyModel(specs, _model("Headgate policy", _Strict, {**identity, **top}))
@@ -333,27 +386,3 @@ def _model(
         title, __base__=base, __validators__=validators, **prefixed
     )
     return made
-
-
-def _resolved(schema: Mapping[str, object], node: object) -> Mapping[str, object]:
-    """A node of a JSON Schema with its reference followed."""
-    if not isinstance(node, Mapping):
-        return {}
-    reference = node.get("$ref")
-    definitions = schema.get("$defs")
-    if isinstance(reference, str) and isinstance(definitions, Mapping):
-        return _resolved(schema, definitions.get(reference.rpartition("/")[2]))
-    return node
-
-
-def _schema_below(schema: Mapping[str, object], node: object, step: str | int) -> object:
-    resolved = _resolved(schema, node)
-    if isinstance(step, int):
-        return resolved.get("items")
-    properties = resolved.get("properties")
-    if isinstance(properties, Mapping) and step in properties:
-        return properties[step]
-    patterns = resolved.get("patternProperties")
-    if isinstance(patterns, Mapping):
-        return next(iter(patterns.values()), None)
-    return resolved.get("additionalProperties")

@@ -72,6 +72,7 @@ def _tidy(node: object, *, names: bool = False) -> None:
 
 def _name_entity_types(section: _Node, entity_types: list[str]) -> None:
     """What a guard that finds by rules may look for: a name that does not exist would never match."""
+    # Types that only the file's own rules find are marked too: a slip in a name is likelier than those.
     _below(section, "properties", "entity_types")["items"] = {"enum": entity_types}
     operators = _below(section, "properties", "operators")
     operators["propertyNames"] = {"enum": entity_types}

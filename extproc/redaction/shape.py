@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from extproc.domain.limits import LIMITS
@@ -36,6 +37,8 @@ class Shape:
     states: int
 
 
+# A policy file's own rules are compiled together with the shipped ones, which are as they were.
+@lru_cache(maxsize=1024)
 def shape(rule: Rule) -> Shape:
     """Read and measure a rule. Raises RuleError for one that cannot run in bounded memory."""
     try:

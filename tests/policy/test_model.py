@@ -48,7 +48,7 @@ def test_settings_that_are_no_dataclass_are_a_mistake_of_the_build():
 
 def test_names_that_may_stand_in_a_mapping():
     model = policy_model(guard_specs())
-    assert {"version", "tenants", "routes", "models", "policies", "identity"} == set(
+    assert {"version", "tenants", "routes", "models", "rules", "policies", "identity"} == set(
         model.allowed_names(())
     )
     assert model.allowed_names(("tenants", "any", "keys", 0)) == ("id", "hash", "admin")

@@ -1,0 +1,116 @@
+"""Joins the rules of a policy file to the shipped packs: checks them by their examples, compiles them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from extproc.policy.loading import RuleFault
+from extproc.redaction.automaton import Automaton, compile_rules
+from extproc.redaction.engine import redact
+from extproc.redaction.packs import ALL_RULES, default_automaton
+from extproc.redaction.rules import Boundary, Rule, RuleError
+from extproc.redaction.validators import VALIDATORS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from extproc.policy.model import RuleEntry
+
+_PACKS: Final = {rule.entity_type: rule.pack for rule in ALL_RULES}
+_NAMES: Final = frozenset(rule.name for rule in ALL_RULES)
+# Rule sets that are compiled at once: those of recent files.
+_SETS_MAX: Final = 4
+
+
+def automaton_of(entries: tuple[RuleEntry, ...]) -> Automaton:
+    """The shipped rules and a file's own, which come first where both match the same.
+
+    The same object for the same rules: for one thread only, see ``own_automaton``.
+
+    Raises:
+        RuleError: a rule that cannot be compiled.
+    """
+    return _compiled(entries) if entries else default_automaton()
+
+
+def own_automaton(entries: tuple[RuleEntry, ...]) -> Automaton:
+    """The same rules in an automaton of the caller's own. Raises as ``automaton_of``."""
+    shared = automaton_of(entries)
+    return Automaton(shared.rules, shared.shapes, shared.digest)
+
+
+@lru_cache(maxsize=_SETS_MAX)
+def _compiled(entries: tuple[RuleEntry, ...]) -> Automaton:
+    return compile_rules([*map(_rule, entries), *ALL_RULES])
+
+
+def _rule(entry: RuleEntry) -> Rule:
+    return Rule(
+        name=entry.name,
+        entity_type=entry.entity_type,
+        pack=entry.pack,
+        body=entry.pattern,
+        left=Boundary(entry.left),
+        right=Boundary(entry.right),
+        validator=VALIDATORS[entry.validator] if entry.validator else None,
+        score=entry.score,
+        ignore_case=entry.ignore_case,
+        default=entry.default,
+        matches=entry.matches,
+        rejects=entry.rejects,
+    )
+
+
+def rule_faults(entries: tuple[RuleEntry, ...]) -> list[RuleFault]:
+    """What is wrong with a file's own rules, each by itself."""
+    faults: list[RuleFault] = []
+    packs = dict(_PACKS)
+    names: set[str] = set(_NAMES)
+    for number, entry in enumerate(entries):
+        found = list(_word_faults(number, entry, packs, names))
+        faults += found or _body_faults(number, entry)
+        names.add(entry.name)
+        packs.setdefault(entry.entity_type, entry.pack)
+    return faults
+
+
+def _word_faults(
+    number: int, entry: RuleEntry, packs: dict[str, str], names: set[str]
+) -> Iterator[RuleFault]:
+    """What one rule says that contradicts others."""
+    if entry.name in names:
+        what = "is the name of another rule, of this file or of a pack"
+        yield RuleFault(rule=number, field=("name",), what=what, instead="give it a name of its own")
+    known = sorted(set(_PACKS.values()))
+    if entry.pack not in known:
+        what = "is no guard that finds by rules"
+        yield RuleFault(
+            rule=number, field=("pack",), what=what, instead=f"write one of: {', '.join(known)}"
+        )
+    elif packs.get(entry.entity_type, entry.pack) != entry.pack:
+        what = "is an entity type of another pack"
+        instead = f"write `pack: {packs[entry.entity_type]}`, or another name"
+        yield RuleFault(rule=number, field=("entity_type",), what=what, instead=instead)
+    if entry.validator and entry.validator not in VALIDATORS:
+        instead = f"write one of: {', '.join(VALIDATORS)}"
+        yield RuleFault(rule=number, field=("validator",), what="is no check", instead=instead)
+
+
+def _body_faults(number: int, entry: RuleEntry) -> list[RuleFault]:
+    """A pattern that cannot run, or that does not find what it should."""
+    try:
+        alone = compile_rules([_rule(entry)])
+    except RuleError as error:
+        instead = "write a pattern that is bounded, or one with `right: none` that may grow"
+        return [RuleFault(rule=number, field=("pattern",), what=error.why, instead=instead)]
+    faults = []
+    for field, examples, wanted in (("matches", entry.matches, True), ("rejects", entry.rejects, False)):
+        for at, text in enumerate(examples):
+            if bool(redact(text, alone, mask=alone.mask()).findings) is not wanted:
+                what = (
+                    "holds nothing that the rule finds" if wanted else "holds something that the rule finds"
+                )
+                instead = "change the rule or the example"
+                faults.append(RuleFault(rule=number, field=(field, at), what=what, instead=instead))
+    return faults
