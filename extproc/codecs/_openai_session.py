@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _openai_http as oai
 from extproc.codecs._one_exchange import OneExchange
@@ -11,6 +12,7 @@ from extproc.codecs._openai_answer import AnswerReader
 from extproc.codecs._openai_edits import write_request
 from extproc.domain.ports import RequestMessage
 from extproc.wire.json_leaves import bare_bytes
+from extproc.wire.strict_json import Object
 
 if TYPE_CHECKING:
     from extproc.codecs import _one_exchange as one
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from extproc.domain.ports import RequestEdits
     from extproc.domain.segment import Operation
     from extproc.domain.verdict import Refusal
+
+_NO_ROOT: Final = Object({}, 0, 0)
 
 
 class OpenAISession(OneExchange):
@@ -56,6 +60,7 @@ class OpenAISession(OneExchange):
         """The body with edits spliced in."""
         self._watched = edits.answer_watched
         body, self._hide_usage = write_request(self.need_request(), edits, limits=self.limits)
+        self.forget_body()
         return body
 
     def answer_reader(self, *, status: int, streamed: bool) -> one.AnswerReader:
@@ -80,8 +85,12 @@ class OpenAISession(OneExchange):
         """
         return oai.refusal_document(refusal, self.request_id)
 
+    def forget_body(self) -> None:
+        """Let go of what only writing needs: a body's tree takes many times the body's own room."""
+        self._request = replace(self.need_request(), body=b"", root=_NO_ROOT, segments=(), places=())
+
     def need_request(self) -> OpenAIRequest:
-        """The request, once it was read."""
+        """The request, once it was read; without its body once it was written."""
         if self._request is None:
             raise AssertionError("a request is needed before it was read")
         return self._request

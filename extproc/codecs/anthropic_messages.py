@@ -10,7 +10,7 @@ paths, which no codec accepts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _anthropic_http as anthropic
@@ -60,7 +60,11 @@ class MessagesSession(OneExchange):
     def write_body(self, edits: RequestEdits) -> bytes:
         """The body with edits spliced in."""
         self._watched = edits.answer_watched
-        return write_messages(self._need_request(), edits, limits=self.limits)
+        request = self._need_request()
+        body = write_messages(request, edits, limits=self.limits)
+        # What only writing needs: what was read of a body takes many times the body's own room.
+        self._request = replace(request, body=b"", segments=(), places=())
+        return body
 
     def request_head_edits(self) -> HeaderEdits:
         """What never reaches the server."""

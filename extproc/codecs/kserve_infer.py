@@ -70,7 +70,7 @@ class InferSession(OneExchange):
 
     def read_request(self, chunk: bytes, *, eof: bool) -> tuple[RequestMessage, ...]:
         """The one message, when the body is whole; whatever comes after that is ignored."""
-        if self._request is not None:
+        if self._is_read:
             return ()
         return super().read_request(self._decoder.feed(chunk, eof=eof), eof=eof)
 
@@ -92,12 +92,14 @@ class InferSession(OneExchange):
         """The body with edits spliced in."""
         request = self._request
         if request is None:
-            raise AssertionError("a request is written before it was read")
+            raise AssertionError("a request is written that is not there")
         plan = plan_edits(request.inputs, edits, outputs=request.outputs)
         self._sent_id = request.client_id if plan.request_id is None else plan.request_id
         self._hidden, self._watched = plan.hidden, edits.answer_watched
         body = write_infer(request, plan)
         self._request_length = len(body.document) if body.split else None
+        # The answer needs nothing of it, and it takes many times the body's own room.
+        self._request = None
         return body.whole
 
     def request_head_edits(self) -> HeaderEdits:

@@ -47,7 +47,9 @@ class ResponsesSession(OpenAISession):
     def write_body(self, edits: RequestEdits) -> bytes:
         """The body with edits spliced in."""
         self._watched = edits.answer_watched
-        return write_responses(self.need_request(), edits, limits=self.limits)
+        body = write_responses(self.need_request(), edits, limits=self.limits)
+        self.forget_body()
+        return body
 
     def answer_reader(self, *, status: int, streamed: bool) -> one.AnswerReader:
         """What reads the answer."""

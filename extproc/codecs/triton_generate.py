@@ -61,10 +61,12 @@ class GenerateSession(OneExchange):
     def write_body(self, edits: RequestEdits) -> bytes:
         """The body with edits spliced in."""
         if self._request is None:
-            raise AssertionError("a request is written before it was read")
+            raise AssertionError("a request is written that is not there")
         body, hidden = write_generate(self._request, edits)
         self._hidden = hidden | SPELLED_OUTPUTS if edits.answer_watched else hidden
         self._sent_id = sent_id(self._request, edits)
+        # The answer needs nothing of it, and it takes many times the body's own room.
+        self._request = None
         return body
 
     def answer_reader(self, *, status: int, streamed: bool) -> AnswerReader:

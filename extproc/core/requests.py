@@ -118,9 +118,12 @@ class RequestLane:
             self._read(chunk)
 
     @property
-    def body_bytes(self) -> int | None:
-        """Bytes of requests that are held; None where those of the whole stream are."""
-        return None if self._many is None else self._body_bytes
+    def body_bytes(self) -> int:
+        """Bytes of requests that are held, as they came or, where that is more, decoded."""
+        if self._many is not None:
+            return self._body_bytes
+        messages = [one.view.request for one in self.exchanges.values()]
+        return max(self._body_bytes, sum(one.inspectable_bytes for one in messages if one is not None))
 
     @property
     def waits_for_body(self) -> bool:

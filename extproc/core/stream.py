@@ -120,8 +120,8 @@ class Stream:
         return self._terminal and self._books.settled
 
     @property
-    def body_bytes(self) -> int | None:
-        """Bytes of requests that are held; None where those of the whole stream are."""
+    def body_bytes(self) -> int:
+        """Bytes of requests that are held, as they came or, where that is more, decoded."""
         return self._request.body_bytes
 
     # --- events ----------------------------------------------------------------------------

@@ -85,11 +85,13 @@ class Seat:
         self._bytes += count
         return True
 
-    def keep(self, count: int) -> None:
-        """Hold no more than ``count`` bytes from now on."""
-        if count < self._bytes:
-            self._room.leave(self._tenant, entered=False, count=self._bytes - count)
-            self._bytes = count
+    def hold(self, count: int) -> bool:
+        """Hold ``count`` bytes from now on; False, and as many as before, where they do not fit."""
+        if count >= self._bytes:
+            return count == self._bytes or self.take(count - self._bytes)
+        self._room.leave(self._tenant, entered=False, count=self._bytes - count)
+        self._bytes = count
+        return True
 
     def leave(self) -> None:
         """Give everything back."""

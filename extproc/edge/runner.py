@@ -195,7 +195,13 @@ class StreamRunner:
         entering = next((one for one in commands if isinstance(one, cmd.Enter)), None)
         if entering is None or self._seat.enter(entering.tenant):
             return commands
-        turned_away = self._feed(ev.Overloaded(now_us()))
+        return self._turned_away(commands)
+
+    def _turned_away(self, commands: list[cmd.Command]) -> list[cmd.Command]:
+        event = ev.Overloaded(now_us())
+        if self._trace is not None:
+            self._trace.event(event)
+        turned_away = self._stream.handle(event)
         # The core had refused already where it has nothing to add.
         kept = [one for one in commands if not isinstance(one, cmd.REPLIES)] if turned_away else commands
         return [*kept, *turned_away]
@@ -217,10 +223,9 @@ class StreamRunner:
         if self._trace is not None:
             self._trace.event(event)
         commands = self._seated(self._stream.handle(event))
-        held = self._stream.body_bytes
-        if held is not None:
-            # A stream of many requests gives room back as they end.
-            self._seat.keep(held)
+        # A compressed body takes the room that it decodes to; one of many requests gives its room back.
+        if not self._detached and not self._seat.hold(self._stream.body_bytes):
+            return self._turned_away(commands)
         return commands
 
     # --- commands ---------------------------------------------------------------------------

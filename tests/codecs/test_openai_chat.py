@@ -337,3 +337,12 @@ def test_log_probabilities_pass_only_where_no_guard_acts(mode):
     (seen,) = documents(answered(stream, mode=mode))
     kept = None if mode is Mode.ENFORCE else {"content": [{"token": "a"}]}
     assert seen["choices"][0]["logprobs"] == kept
+
+
+def test_of_a_request_that_was_written_its_body_and_tree_are_forgotten():
+    session = CODEC.open(head())
+    session.read_request(BODY, eof=True)
+    assert session.write_request(0, RequestEdits(ask_usage=False)) == BODY
+    left = session.need_request()
+    assert (left.body, left.root.members, left.segments, left.places) == (b"", {}, (), ())
+    assert left.params.model == "m"

@@ -228,3 +228,11 @@ def test_outputs_that_spell_the_text_in_numbers_go_where_it_is_watched(watched):
     (frame,) = session.read_response(json.dumps({"text_output": "x", **spelled}).encode(), eof=True)
     left = json.loads(session.write_response(frame, ("x",)))
     assert left == ({"text_output": "x"} if watched else {"text_output": "x", **spelled})
+
+
+def test_a_request_is_forgotten_once_it_was_written():
+    session = opened()
+    session.read_request(b'{"text_input":"x"}', eof=True)
+    session.write_request(0, RequestEdits())
+    with pytest.raises(AssertionError):
+        session.write_request(0, RequestEdits())

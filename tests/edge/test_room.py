@@ -44,7 +44,7 @@ def test_what_came_before_the_caller_was_known_counts_for_its_tenant():
     assert not other.take(3)
 
 
-STEPS = ["enter", "take", "keep", "leave"]
+STEPS = ["enter", "take", "hold", "leave"]
 
 
 def test_a_stream_that_holds_less_gives_room_back():
@@ -52,11 +52,18 @@ def test_a_stream_that_holds_less_gives_room_back():
     seat = room.seat()
     seat.enter("acme")
     seat.take(8)
-    seat.keep(9)
-    assert room.held_bytes == 8
-    seat.keep(3)
-    assert room.held_bytes == 3
-    assert room.streams == 1
+    assert seat.hold(3)
+    assert (room.held_bytes, room.streams) == (3, 1)
+
+
+def test_a_stream_that_holds_more_takes_room_where_there_is_any():
+    room = Room(SMALL)
+    seat = room.seat()
+    seat.enter("acme")
+    seat.take(3)
+    assert seat.hold(SMALL.tenant_bodies_bytes_max)
+    assert not seat.hold(SMALL.tenant_bodies_bytes_max + 1)
+    assert room.held_bytes == SMALL.tenant_bodies_bytes_max
 
 
 @given(
@@ -74,10 +81,9 @@ def test_nothing_is_lost_and_no_bound_is_passed(steps):
                 seats[at].enter(f"tenant-{at % 2}")
             case "take":
                 seats[at].take(count)
-            case "keep":
-                held = room.held_bytes
-                seats[at].keep(count)
-                assert room.held_bytes <= held
+            case "hold":
+                before = room.held_bytes
+                assert seats[at].hold(count) or room.held_bytes == before
             case _:
                 seats[at].leave()
         assert 0 <= room.held_bytes <= SMALL.bodies_bytes_max

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
-from doubles import FakeGuard, LineCodec, bound, budget, granted, policy, watching
+from doubles import FakeGuard, LineCodec, LineSession, bound, budget, granted, policy, watching
 
 from extproc.core import events as ev
 from extproc.core.stream import Stream
@@ -15,6 +16,7 @@ from extproc.domain.limits import LIMITS
 from extproc.domain.ports import Classify, Renewed, Settled
 from extproc.domain.verdict import Action, OnError, Stage
 from extproc.edge.phases import PhaseTable
+from extproc.edge.room import Room
 from extproc.edge.runner import Background, Services, StreamRunner
 from extproc.edge.telemetry import Telemetry
 from extproc.pb.extproc_wire_pb2 import (
@@ -63,7 +65,7 @@ class Told(Telemetry):
 class Drive:
     """A stream with its runner; plays Envoy."""
 
-    def __init__(self, telemetry: Told) -> None:
+    def __init__(self, telemetry: Told, *, codec=None, room: Room | None = None) -> None:
         self.telemetry = telemetry
         self.records: list[object] = []
         self.written: list[ProcessingResponse] = []
@@ -84,7 +86,7 @@ class Drive:
                 at_us=1,
                 at_unix_ms=1,
                 policy=policy(*guards),
-                codecs=[LineCodec(alone=True)],
+                codecs=[codec or LineCodec(alone=True)],
                 limits=LIMITS,
             ),
             phases=self.phases,
@@ -94,6 +96,7 @@ class Drive:
                 records=self,
                 background=self.background,
                 telemetry=telemetry,
+                **({} if room is None else {"room": room}),
             ),
             write=self.write,
             abort_later=pytest.fail,
@@ -187,3 +190,32 @@ def test_only_the_first_and_the_last_reply_carry_an_annotation():
         for one in drive.written
     ]
     assert carried == ["allow", *[""] * (len(carried) - 2), "redact"]
+
+
+class Compressed(LineSession):
+    """Decodes each byte to a hundred."""
+
+    def read_request(self, chunk, *, eof):
+        read = super().read_request(chunk, eof=eof)
+        return tuple([replace(one, inspectable_bytes=100 * len(chunk)) for one in read])
+
+
+class CompressedCodec(LineCodec):
+    def open(self, head):
+        del head
+        return Compressed(alone=True)
+
+
+@pytest.mark.parametrize(("bytes_max", "status"), [(599, 503), (600, None)])
+def test_a_compressed_body_takes_the_room_that_it_decodes_to(bytes_max, status):
+    async def drive() -> None:
+        room = Room(replace(LIMITS, bodies_bytes_max=bytes_max))
+        one = Drive(Told(), codec=CompressedCodec(alone=True), room=room)
+        await one.request()
+        told = [reply.immediate_response.status.code for reply in one.written]
+        assert [code for code in told if code] == ([] if status is None else [status])
+        assert room.held_bytes == (6 if status else 600)
+        one.runner.finish()
+        assert room.held_bytes == 0
+
+    asyncio.run(drive())
