@@ -270,6 +270,7 @@ class Parts:
         ``texts_max`` is how many texts a frame may have: each has a channel, and of these an exchange has
         few.
         """
+        self._tell_first()
         self.places.sort(key=_start)
         frames: list[ResponseFrame] = []
         begin = -base
@@ -280,6 +281,23 @@ class Parts:
             frames.append(self._frame(raw, base, here, (begin, end), ending, last=last, first=not first))
             begin = end
         return frames
+
+    def _tell_first(self) -> None:
+        """Let a text be told where it stands first, and repeated elsewhere: frames are written in order.
+
+        A document is not walked in the order of its bytes everywhere.
+        """
+        earliest: dict[int, int] = {}
+        for at, again in enumerate(self.repeats):
+            key = id(again.source)
+            if key not in earliest or again.text.start < self.repeats[earliest[key]].text.start:
+                earliest[key] = at
+        for number, (place, name) in enumerate(self.places):
+            found = None if place.told is None else earliest.get(id(place.told))
+            if found is not None and self.repeats[found].text.start < place.text.start:
+                again = self.repeats[found]
+                self.places[number] = (place._replace(text=again.text), name)
+                self.repeats[found] = again._replace(text=place.text)
 
     def _frame(  # noqa: PLR0913 - all that a slice has.
         self,

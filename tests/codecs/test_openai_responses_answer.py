@@ -400,3 +400,24 @@ def test_any_value_in_any_place_is_read_or_refused(data):
         assert error.reason is Reason.UPSTREAM_UNREADABLE  # noqa: PT017 - it need not raise.
         return
     documents_of(written)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_text_that_is_repeated_before_its_own_place_is_told_there(first):
+    texts = [{"type": "output_text", "text": f"T{at}", "annotations": []} for at in range(80)]
+    error = {"error": {"message": "T79", "code": "invalid_prompt"}}
+    whole = {"object": "response", "model": "m", "status": "failed"}
+    output = {"output": [{"type": "message", "content": texts}]}
+    body = json.dumps({**error, **whole, **output} if first else {**whole, **output, **error}).encode()
+    session = session_of(streamed=False)
+    frames = session.read_response(body, eof=True)
+    kept = [session.write_response(frame, tuple(one.text for one in frame.deltas)) for frame in frames]
+    assert b"".join(kept) == body
+    session = session_of(streamed=False)
+    frames = session.read_response(body, eof=True)
+    assert [one.text for frame in frames for one in frame.deltas].count("T79") == 1
+    changed = [
+        session.write_response(frame, tuple(one.text.replace("T79", "[X]") for one in frame.deltas))
+        for frame in frames
+    ]
+    assert b"".join(changed) == body.replace(b"T79", b"[X]")
