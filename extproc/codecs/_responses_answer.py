@@ -80,8 +80,8 @@ class AnswerReader:
         frames: list[ResponseFrame] = []
         run: list[Event] = []
         for event in self._split(self._events, chunk, eof=eof):
-            if isinstance(event, Event):
-                run.append(event)
+            if not isinstance(event, SseFrame):
+                run += event
                 continue
             self._flush(run, frames)
             frames += self._event(event)
@@ -114,8 +114,8 @@ class AnswerReader:
 
     # --- deltas in a row -------------------------------------------------------------------------
 
-    def _split(self, events: SseReader, chunk: bytes, *, eof: bool) -> Iterator[SseFrame | Event]:
-        """The events that a chunk completes; what is learned on the way counts for what follows."""
+    def _split(self, events: SseReader, chunk: bytes, *, eof: bool) -> Iterator[SseFrame | list[Event]]:
+        """The events that a chunk completes, known ones in rows; what is learned counts for the next."""
         begun = events.take_back()
         if begun is None:
             yield from events.feed(chunk, eof=eof)
@@ -124,8 +124,9 @@ class AnswerReader:
             chunk = begun + chunk
         at = 0
         while chunk.startswith(_NAMED, at):
-            for known in self._read_known(chunk, at):
-                at += len(known.raw)
+            known = self._read_known(chunk, at)
+            if known:
+                at += sum([len(event.raw) for event in known])
                 yield known
             if not chunk.startswith(_NAMED, at):
                 break
@@ -145,7 +146,7 @@ class AnswerReader:
         known = self._known[0].read_row(chunk, at, event_bytes_max=self._limits.frame_bytes_max)
         for event in known:
             self._says.check_number(event.number)
-            self._says.check_length(len(event.text))
+        self._says.check_length(sum([len(event.text) for event in known]))
         return known
 
     def _flush(self, run: list[Event], frames: list[ResponseFrame]) -> None:

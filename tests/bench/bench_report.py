@@ -184,7 +184,7 @@ An answer has 100 events of about 12 characters, 20 ms apart or without gaps. Me
 Beside gRPC the filter's own work (parse, scan, splice) takes {min(costs):.0f} to {max(costs):.0f} us of CPU
 per event. {_inner(size, "held"):,} open streams take {held} MB.
 
-What a wire costs: the filter's own CPU time for a request and for the frames of an answer of 64 KB, which
+What a wire costs: the filter's own CPU time for a request and for the frames of an answer of 128 KB, which
 come one by one or, merged, as many as fit 16 KB. A message of Envoy's has a price of its own whatever it
 holds: so one by one short frames cost more per byte, and no more each. KServe's `infer` and embeddings
 answer in one frame.

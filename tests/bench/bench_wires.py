@@ -1,7 +1,7 @@
 """What each wire costs the filter: CPU per request and per streamed frame, in process and without gRPC.
 
-One prompt of 4 KB, and an answer of 64 KB, of the same prose on every wire: long enough that what an answer
-costs however short it is counts for little. A unary answer is one frame that holds all of it.
+One prompt of 4 KB, and an answer of 128 KB, of the same prose on every wire: long enough that what an
+answer costs however short it is counts for little. A unary answer is one frame that holds all of it.
 ``python tests/bench/bench_wires.py`` prints the table.
 """
 
@@ -29,7 +29,7 @@ EVENTS_TYPE = "text/event-stream; charset=utf-8"
 GRPC_TYPE = "application/grpc"
 PROMPT_CHARS = 4_096
 PIECE_BYTES = 16_384
-ANSWER_BYTES = 65_536
+ANSWER_BYTES = 131_072
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,7 +256,7 @@ def _response_frames(pieces: Sequence[str]) -> tuple[bytes, ...]:
 
 def _embeddings() -> bytes:
     vector = [round(0.001 * number - 0.3, 4) for number in range(768)]
-    data = [{"object": "embedding", "index": number, "embedding": vector} for number in range(14)]
+    data = [{"object": "embedding", "index": number, "embedding": vector} for number in range(28)]
     return _dumped(
         {
             "object": "list",
