@@ -126,7 +126,7 @@ class StreamSession(GrpcLane):
 
     def write_request(self, key: int, edits: RequestEdits) -> bytes:
         """The request with edits spliced in, under an id of this service's own."""
-        request = self._requests.pop(key)
+        request = self._requests[key]
         plan = plan_edits(request.inputs, edits, outputs=request.outputs or None)
         sent_id = self._sent_id(key)
         asked = Asked(
@@ -137,9 +137,12 @@ class StreamSession(GrpcLane):
             hidden=plan.hidden | _dropped(edits),
             wants_final=request.wants_empty_final,
         )
+        written = framed(write_infer(request, plan, sent_id=sent_id))
+        # Only now: what cannot be written is refused, and goes on as a decoy.
+        del self._requests[key]
         self._reader.ask(asked)
         self._running = request.model
-        return framed(write_infer(request, plan, sent_id=sent_id))
+        return written
 
     def read_response(self, chunk: bytes, *, eof: bool) -> tuple[ResponseFrame, ...]:
         """One frame per message; of a call that failed, one more for each open request."""

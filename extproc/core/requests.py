@@ -23,13 +23,14 @@ from extproc.core.refusals import (
     TOO_LARGE_TO_KEEP,
     TOO_MANY_EXCHANGES,
     bare_refusal,
+    from_peer_error,
     signed,
 )
 from extproc.domain.errors import PeerError
 from extproc.domain.ports import ExchangeView, RequestEdits, has_many_exchanges
 from extproc.domain.prices import ANY_MODEL, price_of
 from extproc.domain.segment import Backend, Operation
-from extproc.domain.verdict import Lane, Reason
+from extproc.domain.verdict import Action, Lane, Reason
 from extproc.redaction.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
@@ -126,9 +127,11 @@ class RequestLane:
         return max(self._body_bytes, sum(one.inspectable_bytes for one in messages if one is not None))
 
     @property
-    def waits_for_body(self) -> bool:
-        """Whether more of the body must come in time: between two messages of many nothing must."""
-        return self._many is None or self._many.pending_bytes > 0
+    def waits_for(self) -> int | None:
+        """The message of which more must come in time: between two messages of many none must."""
+        if self._ended:
+            return None
+        return self._opened if self._many is None or self._many.pending_bytes else None
 
     def retire(self, exchange: Exchange) -> None:
         """Forget an exchange whose answer is over, where many more may follow on its stream."""
@@ -255,18 +258,20 @@ class RequestLane:
             # No pipeline is no permission.
             self.refusal = NOT_ALLOWED
             return
-        if message.refused is not None:
-            exchange.refuse(message.refused)
-            exchange.decided_at_us = self._books.now_us
-            self._decided(exchange)
-            return
+        refused = message.refused
         rule = self._policy.bodies.get(tenant)
-        if rule is not None:
+        if refused is None and rule is not None:
             exchange.capture = Capture(rule, self._limits)
-            self.refusal = self._unkeepable(exchange.capture, message)
-            if self.refusal is not None:
+            refused = self._unkeepable(exchange.capture, message)
+            if refused is not None and self._many is None:
+                self.refusal = refused
                 return
-        self._start(exchange)
+        if refused is None:
+            self._start(exchange)
+            return
+        exchange.refuse(refused)
+        exchange.decided_at_us = self._books.now_us
+        self._decided(exchange)
 
     def _unkeepable(self, capture: Capture, message: RequestMessage) -> Refusal | None:
         """The refusal of what must be kept and could not be."""
@@ -289,23 +294,40 @@ class RequestLane:
         if self.session is None or self._closed:
             return []
         parts = []
+        written: list[Exchange] = []
         waiting = [one for one in self.exchanges.values() if one.key >= self._forward_at]
         for exchange in waiting:
             if not exchange.decided:
                 break
             self._forward_at = exchange.key + 1
-            parts.append(self._bytes_of(self.session, exchange))
+            if exchange.refusal is None:
+                parts.append(self._write(self.session, exchange))
+            else:
+                parts.append(exchange.refused_wire or b"")
+            written.append(exchange)
+        # Only now: where one of them ends the stream, none of them goes on.
+        for exchange in written:
+            self._released(exchange)
         ended = self._ended and self._forward_at == self._opened
         if not parts and not ended:
             return []
         return self._replies(self.session, b"".join(parts), ended=ended)
 
-    def _bytes_of(self, session: CodecSession, exchange: Exchange) -> bytes:
-        if exchange.refusal is not None:
-            self._books.close(exchange, status=exchange.refusal.status)
-            return exchange.refused_wire or b""
+    def _write(self, session: CodecSession, exchange: Exchange) -> bytes:
+        """The bytes of a request, or of what goes on in its place: a codec may yet refuse its edits."""
+        try:
+            return session.write_request(exchange.key, self._edits(exchange))
+        except PeerError as error:
+            exchange.refusal = from_peer_error(error)
+            exchange.refused_wire = self._refusal_bytes(exchange)
+            if exchange.refused_wire is None:
+                raise
+            exchange.decide(Action.BLOCK, error.reason, exchange.guard)
+            return exchange.refused_wire
+
+    def _edits(self, exchange: Exchange) -> RequestEdits:
         model, backends = exchange.request.params.model, self._policy.backends
-        edits = RequestEdits(
+        return RequestEdits(
             segments=merge_edits(exchange.edits),
             cap_output_tokens=exchange.request.params.max_output_tokens,
             ask_usage=exchange.reservation is not None or price_of(self._policy.prices, model) is not None,
@@ -313,14 +335,17 @@ class RequestLane:
             backend=backends.get(model, backends.get(ANY_MODEL, Backend.VLLM)),
             answer_watched=bool(exchange.pseudonyms) or may_touch(exchange.guards, exchange.view),
         )
-        written = session.write_request(exchange.key, edits)
-        # Only now: a codec may yet refuse what the edits would make of the request.
+
+    def _released(self, exchange: Exchange) -> None:
+        if exchange.refusal is not None:
+            exchange.pseudonyms.clear()
+            self._books.close(exchange, status=exchange.refusal.status)
+            return
         exchange.forwarded = True
         exchange.forwarded_at_us = self._books.now_us
         self.pseudonyms.learn(exchange.pseudonyms)
         exchange.pseudonyms.clear()
         self._books.forwarded(exchange)
-        return written
 
     def _replies(self, session: CodecSession, data: bytes, *, ended: bool) -> list[cmd.Command]:
         replies: list[cmd.Command] = []

@@ -85,6 +85,8 @@ class Stream:
             bodies_kept=bodies_kept,
         )
         self._request_state = LaneState.IDLE
+        # The message whose time runs.
+        self._awaited: int | None = None
         self._response_state = LaneState.IDLE
         self._answer: AnswerLane | None = None
         self._answer_head: HeaderEdits | None = None
@@ -158,24 +160,22 @@ class Stream:
             case ev.RequestHeaders():
                 self._books.named(event.head.header("x-request-id"))
                 self._request.begin(event.head, end_stream=ended)
-                if not ended and self._request.waits_for_body:
-                    self._watch_body(began=True)
             case ev.RequestBody():
-                began = self._request.waits_for_body
                 self._request.take(event.chunk, ended=ended)
-                if not ended and began is not self._request.waits_for_body:
-                    self._watch_body(began=not began)
             case ev.RequestTrailers():
                 self._request.take(b"", ended=True, trailers=event.names)
-        if ended and not isinstance(event, ev.RequestHeaders):
-            self._watch_body(began=False)
+        self._watch_body()
         self._release_request()
 
-    def _watch_body(self, *, began: bool) -> None:
+    def _watch_body(self) -> None:
         """A body has a time limit; of many messages each has one, and a client may rest between them."""
+        waits_for = self._request.waits_for
+        if waits_for == self._awaited:
+            return
+        self._awaited = waits_for
         kind = ev.DeadlineKind.REQUEST_BODY
         after_ms = self._limits.request_body_deadline_ms
-        self._out.append(cmd.SetDeadline(kind, after_ms) if began else cmd.ClearDeadline(kind))
+        self._out.append(cmd.ClearDeadline(kind) if waits_for is None else cmd.SetDeadline(kind, after_ms))
 
     def _on_response(self, event: ev.ResponseHeaders | ev.ResponseBody | ev.ResponseTrailers) -> None:
         following = follow(self._response_state, event)

@@ -21,6 +21,7 @@ from extproc.domain.errors import PeerError
 from extproc.domain.head import HeaderEdits, RequestHead, ResponseHead
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import ALLOWED, EndsInTrailers, ManyExchanges, RequestEdits, Settled, Verdict
+from extproc.domain.segment import SegmentEdit
 from extproc.domain.verdict import Action, Lane, Reason, Refusal, Stage
 from extproc.wire.grpc_frames import framed
 
@@ -374,6 +375,34 @@ def test_a_decoy_names_a_model_that_runs_on_the_stream():
     list(alone.read_request(asks(infer("a", "p")), eof=False))
     (decoyed,) = messages(alone.refuse_one(0, NO), pb.ModelInferRequest)
     assert decoyed.model_name == "a"
+
+
+def test_a_request_that_cannot_be_written_goes_on_as_a_decoy():
+    def judge(exchange, _answers):
+        edits = tuple(
+            SegmentEdit(segment_index=one.index, start=0, end=16, replacement="<CARD>")
+            for one in exchange.request.segments
+            if one.text.isdecimal()
+        )
+        return Verdict(action=Action.REDACT, reason=Reason.REDACTED, edits=edits) if edits else ALLOWED
+
+    bad = infer(MODEL, "again", request_id="bad")
+    bad.inputs.add(name="random_seed", datatype="INT64", shape=[1])
+    bad.raw_input_contents.append((4111111111111111).to_bytes(8, "little"))
+    stream = Stream(bound(FakeGuard(judge_with=judge), name="redact"))
+    stream.body(asks(PROMPTS[0], bad, PROMPTS[1]))
+    assert [one.inputs[0].name for one in stream.forwarded()] == [
+        "text_input",
+        "headgate.refused",
+        "text_input",
+    ]
+    stream.begin_answer()
+    for answer in (said(0, "ok", final=True), unknown(1), said(2, "ok", final=True)):
+        stream.answer(answer)
+    stream.end()
+    told = texts_by_id(stream.told())
+    assert (told[""], told["same"], told["bad"].startswith("[")) == ("ok", "ok", True)
+    assert sorted(one.status for one in stream.records()) == [200, 200, 400]
 
 
 def gzipped(*requests: pb.ModelInferRequest) -> bytes:

@@ -21,10 +21,12 @@ from doubles import (
 
 from extproc.core import commands as cmd
 from extproc.core import events as ev
+from extproc.domain.bodies import BodyRule, Keep
 from extproc.domain.errors import PeerError
 from extproc.domain.head import HeaderEdits, RequestHead
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import ALLOWED, Settled, Verdict, WireRefusal
+from extproc.domain.segment import SegmentEdit
 from extproc.domain.verdict import Action, Lane, Reason, Refusal, Stage
 
 UNREADABLE = Refusal(reason=Reason.BODY_INVALID, status=400, message="not a line of ours")
@@ -241,6 +243,86 @@ def test_between_messages_a_client_may_take_its_time():
     book.send(ev.DeadlineReached(book.tick(), ev.DeadlineKind.REQUEST_BODY))
     (refused,) = book.of(cmd.Refuse)
     assert refused.reason is Reason.BODY_TIMEOUT
+
+
+def test_a_message_that_is_whole_gives_the_next_one_its_own_time():
+    book = play()
+    book.body(b"ha")
+    book.body(b"lf\nha")
+    assert deadlines(book) == [cmd.SetDeadline, cmd.SetDeadline]
+    book.body(b"l")
+    assert deadlines(book) == [cmd.SetDeadline, cmd.SetDeadline]
+    book.body(b"f\n")
+    assert deadlines(book) == [cmd.SetDeadline, cmd.SetDeadline, cmd.ClearDeadline]
+
+
+def spoiling(exchange, _answers):
+    """An edit that makes two lines of one, which no session can write."""
+    if exchange.request.segments[0].text != "bad":
+        return ALLOWED
+    edit = SegmentEdit(segment_index=0, start=1, end=2, replacement="\n")
+    return Verdict(action=Action.REDACT, reason=Reason.REDACTED, edits=(edit,))
+
+
+def test_a_request_that_cannot_be_written_is_refused_alone():
+    redact = bound(FakeGuard(judge_with=spoiling), name="redact")
+    book = play(redact, bound(budget(), name="budget", stage=Stage.BUDGET))
+    book.body(b"a\nbad\nc\n")
+    # All three are released at once.
+    for at in (2, 1, 0):
+        book.effect(at, granted())
+    assert book.sent(Lane.REQUEST) == b"a\n!1\nc\n"
+    (settle,) = book.effects()[3:]
+    assert (settle.exchange, settle.effect.tokens) == (1, 0)
+    book.answer_head()
+    book.answer(b"1 x\n0 one\n0 .\n")
+    assert book.sent(Lane.RESPONSE) == b"1 REFUSED\n0 one\n0 .\n"
+    book.effect(3, Settled(charged=0, refunded=100))
+    (record,) = [one for one in book.records() if one.exchange == 1]
+    assert (record.action, record.reason, record.guard) == (
+        Action.BLOCK,
+        Reason.BODY_INVALID,
+        "redact",
+    )
+
+
+@pytest.mark.parametrize("fault", [PeerError(Reason.BODY_INVALID, "no"), KeyError("bug")])
+def test_where_one_request_ends_the_stream_its_neighbours_were_not_forwarded(fault):
+    class Ending(ManySession):
+        def write_request(self, key, edits):
+            if key:
+                raise fault
+            return super().write_request(key, edits)
+
+        def refuse_one(self, key, refusal):
+            return None
+
+    class EndingCodec(ManyCodec):
+        def open(self, head: RequestHead) -> ManySession:
+            return Ending()
+
+    guards = bound(budget(), name="budget", stage=Stage.BUDGET)
+    book = Playbook(policy(guards), limits=LIMITS, codecs=[EndingCodec()])
+    book.head()
+    book.body(b"a\nb\n")
+    book.effect(1, granted())
+    book.effect(0, granted())
+    assert book.of(cmd.Refuse)
+    assert book.sent(Lane.REQUEST) == b""
+    assert [(one.exchange, one.effect.tokens) for one in book.effects()[2:]] == [(0, 0), (1, 0)]
+
+
+def test_a_request_that_must_be_kept_and_is_too_long_is_refused_alone():
+    rule = BodyRule(
+        keep=Keep.REDACTED, actions=frozenset(Action), lifetime_days=1, required=True, redact=str
+    )
+    kept = replace(policy(), bodies={PRINCIPAL.tenant: rule})
+    limits = replace(LIMITS, sample_bytes_max=12, sample_answer_bytes_max=6)
+    book = Playbook(kept, limits=limits, codecs=[ManyCodec()])
+    book.head()
+    book.body(b"a\n1234567\nc\n")
+    assert book.sent(Lane.REQUEST) == b"a\n!1\nc\n"
+    assert [(one.exchange, one.reason) for one in book.records()] == [(1, Reason.BODY_TOO_LARGE)]
 
 
 def test_a_stream_without_any_message_goes_on_as_it_is():
