@@ -33,6 +33,9 @@ _BY_FIELD: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "input": ("/v1/embeddings", "/v1/responses"),
     }
 )
+# Beside messages, fields that only Anthropic's have.
+_ANTHROPIC_FIELDS: Final = frozenset({"system", "stop_sequences", "thinking"})
+_ANTHROPIC: Final = ("/v1/messages",)
 _ELSE: Final = ("/v2/models/{model}/generate",)
 # /package.Service/Method
 _GRPC_PATH: Final = re.compile(r"/[A-Za-z_][\w.]*\.[A-Za-z_]\w*/[A-Za-z_]\w*", re.ASCII)
@@ -50,6 +53,8 @@ def assumed_path(question: Question, loaded: LoadedPolicy) -> str:
         raise ExplainError("which request? Name a file with its body, or with --path what is asked for")
     fields = _fields_of(question.body)
     templates = next((paths for name, paths in _BY_FIELD.items() if name in fields), _ELSE)
+    if "messages" in fields and not _ANTHROPIC_FIELDS.isdisjoint(fields):
+        templates = _ANTHROPIC
     model = _a_model(question, loaded)
     served = [path for path in (one.format(model=model) for one in templates) if _is_served(path)]
     if len(served) > 1:

@@ -192,6 +192,9 @@ def _found(finding: Finding, *, lane: Lane, place: str) -> Found:
 
 # --- what goes on ----------------------------------------------------------------------------
 
+# What asks for token counts, on the wires where they do not come by themselves.
+_USAGE_WORDS: Final = (b'"include_usage"', b"return_num_input_tokens", b"return_num_output_tokens")
+
 
 def _forwarded(told: Told) -> Forwarded | None:
     """What the model server gets; None where it gets nothing."""
@@ -217,7 +220,7 @@ def _forwarded(told: Told) -> Forwarded | None:
             for edit in merge_edits(edits.segments)
         ),
         output_tokens_max=edits.cap_output_tokens,
-        asks_for_usage=edits.ask_usage,
+        asks_for_usage=edits.ask_usage and any(word in b"".join(chunks) for word in _USAGE_WORDS),
         headers_removed=head.edits.remove,
         models_shown=_models_shown(edits, message),
         unscanned=tuple(map(str, told.record.unscanned)),

@@ -234,10 +234,30 @@ def test_a_request_that_no_budget_holds_is_refused_without_a_reservation(load):
 
 
 @pytest.mark.parametrize(
+    ("path", "stream", "asked"),
+    [
+        ("/v1/messages", True, False),
+        ("/v1/chat/completions", False, False),
+        ("/v1/chat/completions", True, True),
+    ],
+)
+def test_token_counts_are_asked_for_where_they_do_not_come_by_themselves(loaded, path, stream, asked):
+    body = {
+        "model": "m1",
+        "max_tokens": 5,
+        "stream": stream,
+        "messages": [{"role": "user", "content": "x"}],
+    }
+    told = explain(question(body=json.dumps(body).encode(), path=path), loaded, scored())
+    assert told.forwarded.asks_for_usage is asked
+
+
+@pytest.mark.parametrize(
     ("body", "path"),
     [
         (b'{"text_input":"x"}', "/v2/models/m1/generate"),
         (b'{"model":"m1","messages":[{"role":"user","content":"x"}]}', "/v1/chat/completions"),
+        (b'{"model":"m1","system":"s","messages":[{"role":"user","content":"x"}]}', "/v1/messages"),
         (b'{"model":"m1","prompt":"x"}', "/v1/completions"),
         (
             b'{"inputs":[{"name":"text_input","shape":[1],"datatype":"BYTES","data":["x"]}]}',
