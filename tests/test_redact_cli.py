@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 _MB = 1_000_000
-_FIRST_MB, _MORE_MB = 2, 8
+_FIRST_MB, _MORE_MB = 1, 4
 # What the allocator may still take: a fraction of what goes through.
 _GROWTH_MAX_KB = 1_000
 _PROSE = "the model streams its answer in small pieces, and every piece should reach its reader. "

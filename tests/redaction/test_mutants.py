@@ -16,7 +16,7 @@ SLICE = """
 import sys; sys.path.insert(0, {support!r})
 import extproc.redaction.engine as engine, redaction_fuzz
 assert engine.__file__.startswith({folder!r})
-sys.exit(3 if redaction_fuzz.run(1, 1, 1_500).differences else 0)
+sys.exit(3 if redaction_fuzz.run(1, 1, 1_500, toys_share=1.0).differences else 0)
 """
 
 

@@ -34,6 +34,20 @@ class Bug:
 
 
 _MORE = [
+    (
+        "characters are not read as what they look like",
+        "automaton.py",
+        "members |= self._in_sets[self._place(ord(read_as))]",
+        "pass",
+    ),
+    ("what nobody sees ends a match", "automaton.py", "if classes.skipped[taken] and", "if False and"),
+    (
+        "a state forgets where it stood before the unseen",
+        "automaton.py",
+        "key = (positions, late, inside, skipped)",
+        "key = (positions, late, inside)",
+    ),
+    ("a spelling is not followed", "automaton.py", "if len(read_as) > 1 else ()", "if False else ()"),
     ("an eof is not told to the threads", "engine.py", 'scans.append(self._read("", eof=True))', "pass"),
     ("the tail at the end is lost", "engine.py", "released.append(scans[-1].released)", "pass"),
     ("a dropped scanner goes on", "engine.py", "self._closed = True\n        self._threads = []", "pass"),

@@ -23,19 +23,20 @@ from extproc.redaction.rules import Rule
 
 ORACLE_EVERY = {"shipped": 2_000, "toys": 4}
 """One document in so many is read by the oracle too, by where its rules come from."""
+TOYS_SHARE = 0.4  # of the documents: those under small random rules.
 SPLIT_AGAIN_EVERY = 4  # documents whose split the engine alone reads too, event by event.
 MANY_EVENTS = 12
 
 _TOYS_PER_SET = 50  # documents under one set of random rules: compiling costs more than reading.
-_TOYS_SHARE = 0.4
 _CHECKED_SHARE = 0.4  # of these, with rules that ask for a check digit
-_MASKS, _MASKED_RULES = 8, 24
-_SMALL = ALPHABET + "\U0001d7d8\ud800"
+_MASKS, _MASKED_RULES = 5, 24
+_SMALL = ALPHABET + "\U0001d7d8\ud800\u200b\uff41\u2488"
 _BESIDE = "".join(
     [
         *(" .,;:-_/=@+%&#\"'()[]{}<>|\\\n\t\0"),
         *("019aZ" * 3),
         *("éßжñ漢ー\u0301\u200b\u00a0"),
+        *("\u200b\u2060\uff11\uff20\u0430\ufb01"),
         *("\U0001f600\U0001d7d8\U0001f1e9\U00020000\U0010ffff"),
         *("\ud83d\ude00\udfff"),
     ]
@@ -167,17 +168,26 @@ def arena(automaton: Automaton, mask: int, name: str, default_operator: Operator
 
 
 @cache
-def _shipped(seed: int) -> tuple[Arena, ...]:
-    """All packs, each pack alone, a few rules at random, and a few whose values can be hashed."""
+def _packs() -> tuple[Arena, ...]:
+    """All packs, more often than the others, and each alone."""
     automaton = default_automaton()
-    chance = random.Random(f"{seed} masks")
     packs = sorted({rule.pack for rule in automaton.rules})
-    numbers = range(len(automaton.rules))
-    bounded = [at for at in numbers if automaton.shapes[at].chars_max is not None]
     return (
         *[arena(automaton, automaton.mask(), "all")] * 4,
         *(arena(automaton, automaton.mask(packs=[pack]), pack) for pack in packs),
-        *(arena(automaton, _few(chance, numbers), f"mask {number}", REDACT) for number in range(_MASKS)),
+    )
+
+
+@cache
+def _shipped(seed: int) -> tuple[Arena, ...]:
+    """The packs, a few rules at random, and a few whose values can be hashed."""
+    automaton = default_automaton()
+    chance = random.Random(f"{seed} masks")
+    numbers = range(len(automaton.rules))
+    bounded = [at for at in numbers if automaton.shapes[at].chars_max is not None]
+    return (
+        *_packs(),
+        *(arena(automaton, _few(chance, numbers), f"mask {number}") for number in range(_MASKS)),
         arena(automaton, _few(chance, bounded), "hashed", Hash(key=b"k")),
     )
 
@@ -228,10 +238,10 @@ class Tally:
         self.differences += other.differences
 
 
-def documents(seed: int, batch: int, count: int) -> Iterator[Document]:
-    """The documents of a batch."""
+def documents(seed: int, batch: int, count: int, *, toys_share: float = TOYS_SHARE) -> Iterator[Document]:
+    """The documents of a batch; ``toys_share`` of them under small random rules."""
     chance = random.Random(f"{seed} {batch}")
-    toys = int(count * _TOYS_SHARE)
+    toys = int(count * toys_share)
     for number in range(count - toys):
         family = chance.choice(tuple(FAMILIES))
         text = FAMILIES[family](chance)
@@ -251,10 +261,10 @@ def documents(seed: int, batch: int, count: int) -> Iterator[Document]:
             number += 1
 
 
-def run(seed: int, batch: int, count: int) -> Tally:
+def run(seed: int, batch: int, count: int, *, toys_share: float = TOYS_SHARE) -> Tally:
     """Read and compare the documents of a batch."""
     tally = Tally()
-    for document in documents(seed, batch, count):
+    for document in documents(seed, batch, count, toys_share=toys_share):
         differing = compare(document, tally)
         if differing:
             rules = f"{document.family}, rules {document.arena.name}"

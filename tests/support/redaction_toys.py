@@ -9,7 +9,7 @@ from extproc.redaction.rules import Boundary, Rule, RuleError
 from extproc.redaction.shape import shape
 
 ALPHABET = "aab-11_ é2"
-CHECKED_ALPHABET = "0011188 -a"
+CHECKED_ALPHABET = "00111888 --..a"
 _ATOMS = ["a", "b", "1", "-", "[ab]", r"\d", "[^a]", "[b1-]", "a", "1"]
 
 
@@ -33,7 +33,8 @@ def toy_body(chance: random.Random, depth: int = 0) -> str:
 def checked_rules(chance: random.Random) -> tuple[Rule, ...]:
     """Digits with a check digit, of several lengths at one start, with a rival that asks nobody."""
     low, boundaries = chance.randint(2, 3), [Boundary.NONE, Boundary.NOT_DIGIT, Boundary.WORD]
-    bodies = [rf"\d{{{low},{low + chance.randint(1, 4)}}}", r"\d{2}[ -]?\d{1,3}", r"18\d?-?1", r"\d\da"]
+    bodies = [rf"\d{{{low},{low + chance.randint(1, 4)}}}", r"\d{2}[ -]?\d{1,3}", r"\d\d", r"\d\d-\d"]
+    bodies += [r"\d\da", r"\d\d-\d\.a"]
     return tuple(
         Rule(
             name=f"r{number}",
@@ -46,7 +47,7 @@ def checked_rules(chance: random.Random) -> tuple[Rule, ...]:
             if number
             else validators.luhn,
         )
-        for number, body in enumerate(chance.sample(bodies, chance.randint(1, 3)))
+        for number, body in enumerate(chance.sample(bodies, chance.randint(1, 4)))
     )
 
 
