@@ -117,12 +117,14 @@ class Limits:
     schema_nodes_max: int = 5_000
     # Steps in which one value is judged by one schema: about 0.1 s. Honest ones take some thousand.
     schema_steps_max: int = 100_000
-    # System prompts whose shingles are remembered: a service has a few, at 2 MB for one of 100,000 characters.
+    # System prompts whose shingles are remembered: a service has a few, at 2 MB for one of 100,000
+    # characters.
     prompts_remembered_max: int = 16
     # Phrases of all topics of one policy, and words of one: what is held of an answer while one may go on.
     phrases_max: int = 10_000
     phrase_words_max: int = 8
-    # A word that may be a link and is held; what is longer is looked at in overlapping windows of this size.
+    # A word that may be a link and is held; what is longer is looked at in overlapping windows of this
+    # size.
     link_word_chars_max: int = 1_024
     # A run of letters that judges of an answer take for one word; what is longer counts as several.
     word_chars_max: int = 128
