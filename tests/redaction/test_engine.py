@@ -265,7 +265,7 @@ class TestHoldBack:
             ("write to ann@example.com", 0),
             ("write to ann@example.com.", 1),
             ("漢字かな", 0),
-            ("call 415-555-26", 10),
+            ("dial 415-555-26", 10),
         ],
     )
     def test_what_is_held(self, text, held):

@@ -208,6 +208,8 @@ def cases() -> list[Case]:
     toys.append(Case((soon, later), ("42", "42", "-"), oracle.redact("4242-", [soon, later])))
     again = (short, longer, alive)
     toys.append(Case(again, ("18-1.", "x"), oracle.redact("18-1.x", list(again))))
+    run = replace(digits, body="a{1,5}1", validator=None, left=Boundary.NOT_WORD)
+    toys.append(Case((run,), ("aaa1",), oracle.redact("aaa1", [run])))
     shipped = []
     for _ in range(16):
         text = "".join(chance.choice(EXAMPLES) + chance.choice([" ", "1", ""]) for _ in range(2))

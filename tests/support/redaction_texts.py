@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from extproc.redaction.packs import ALL_RULES
+from extproc.redaction.packs import pii, pii_phones, secrets
 
 BESIDE = [
     "",
@@ -31,7 +31,10 @@ BESIDE = [
     "😀",
 ]
 WORDS = ["the", "a.b", "to", "1", "22", "password", "Bearer", "sk-", "gh", "http://", "::", "--", "007"]
-EXAMPLES = [text for rule in ALL_RULES for text in (*rule.matches, *rule.rejects) if text]
+# Of the rules of no country and no issuer: they differ most in shape, and hundreds more of a kind would
+# be drawn instead of them. Each pack's own examples are its tests'.
+VARIED = (*pii.RULES, *pii_phones.RULES, *secrets.RULES)
+EXAMPLES = [text for rule in VARIED for text in (*rule.matches, *rule.rejects) if text]
 
 
 @st.composite

@@ -159,7 +159,7 @@ RULES: Final[tuple[Rule, ...]] = (
     open_token(
         "grafana-token",
         "GRAFANA_TOKEN",
-        r"gl(?:c_[A-Za-z0-9+/]{32,}=*|sa_[A-Za-z0-9]{32}_[0-9a-f]{8})",
+        r"gl(?:c_[A-Za-z0-9+/]{32,}=*|sa_[A-Za-z0-9]{32}_[0-9A-Fa-f]{8})",
         example=key("gl", "c_", tail=60),
     ),
     open_token(

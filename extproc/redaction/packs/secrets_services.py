@@ -75,7 +75,7 @@ MESSAGES: Final[tuple[Rule, ...]] = (
     open_token(
         "slack-token",
         "SLACK_TOKEN",
-        r"(?:xox[abeoprs]|xapp|xoxe\.xox[bp])-[A-Za-z0-9\-]{10,}",
+        r"(?:xox[abeoprs]|xapp|xoxe\.xox[bp])-[A-Za-z0-9\-]{8,}",
         example=key("xo", "xb-", tail=24),
     ),
     open_token(
@@ -133,7 +133,10 @@ MESSAGES: Final[tuple[Rule, ...]] = (
         example=key("xkey", "sib-", HEX[:64], "-", tail=16),
     ),
     open_token(
-        "twilio-key", "TWILIO_KEY", r"(?:SK|AC)[0-9a-f]{32}", example=key("S", "K", tail=32, alphabet=HEX)
+        "twilio-key",
+        "TWILIO_KEY",
+        r"(?:SK|AC)[0-9a-fA-F]{32}",
+        example=key("S", "K", tail=32, alphabet=HEX),
     ),
     assigned(
         "twilio-auth-token",
