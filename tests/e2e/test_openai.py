@@ -114,7 +114,7 @@ def test_without_findings_the_client_gets_the_servers_own_bytes(
     gateway: Gateway, bare_openai: Envoy, stand_in: StandIn, *, stream: bool, counts: bool
 ):
     # Each token ends where no rule could go on, so that nothing is held back for the next one.
-    tokens = ["<think>", "hm ", "</think>", "Grüße ", "😀\n", "<tool_call:get_weather>"]
+    tokens = ["<think>", "so. ", "</think>", "Grüße ", "😀\n", "<tool_call:get_weather>"]
     tokens += ['{"city": ', '"Zürich \\"ZH\\" \\u0041 ', '"}', "</tool_call>"]
     body: dict[str, object] = {
         "model": stand_in.model,

@@ -25,6 +25,7 @@ from real_parts import Gateway, GatewayMaker, StandIn
 from extproc.demo.parts import Valkey
 from extproc.redaction.engine import redact
 from extproc.redaction.packs import default_automaton
+from extproc.redaction.watches import default_mask
 
 POLICY = """
 version: 1
@@ -82,7 +83,7 @@ def gateway(
 
 def whole_redacted(text: str) -> str:
     automaton = default_automaton()
-    return redact(text, automaton, mask=automaton.mask()).released
+    return redact(text, automaton, mask=default_mask(automaton)).released
 
 
 def planted_card(chance: random.Random) -> str:
