@@ -131,5 +131,5 @@ def test_the_section_says_under_what_it_was_measured(figures):
     before = {"cores": 2, "cpu": "a CPU", "load_1min": 0.1, "redaction": "compiled kernel"}
     said = section({"figures": figures, "rules": 12, "before": before})
     assert "2 shared cores (a CPU), load average 0.1" in said
-    assert "Of 12\nshipped rules" in said
+    assert "Of 12 shipped rules" in said
     assert f"{len(KINDS)} answers of {len(KINDS)} kinds" in said
