@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,12 +33,13 @@ STAGES = {
     "tests of the engine": ["test_automaton.py", "test_prefilter.py", "test_watches.py", "test_engine.py"],
 }
 _LIMIT_S = 900
+_CRASHED = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT}
 
 
 def main() -> int:
     """Run; 1 where a bug survives or its place has moved."""
     arguments = parsed()
-    chosen = [bug for bug in bugs() if arguments.only in bug.name or arguments.only in bug.file]
+    chosen = [bug for bug in bugs() if re.search(arguments.only, f"{bug.file} {bug.name}")]
     moved = [bug.name for bug in chosen if not bug.there()]
     for name in moved:
         print(f"its place has moved: {name}")  # noqa: T201 - a command.
@@ -59,7 +62,7 @@ def main() -> int:
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--only", default="", help="bugs whose name or file has this")
+    parser.add_argument("--only", default="", help="bugs whose file and name match this expression")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     return parser.parse_args()
 
@@ -83,8 +86,8 @@ def passes(folder: Path, tests: Sequence[str]) -> bool:
         )
     except subprocess.TimeoutExpired:
         return False
-    # 1: tests failed, 2: a module could not even be read; all else says nothing about the bug.
-    if ended.returncode not in {0, 1, 2}:
+    # 1: tests failed, 2: a module could not even be read, or it crashed; all else says nothing of the bug.
+    if ended.returncode not in {0, 1, 2, *_CRASHED}:
         raise RuntimeError(f"pytest ended with {ended.returncode}")
     return ended.returncode == 0
 
