@@ -279,6 +279,9 @@ def test_h9_a_caller_is_whose_key_it_brings(
     name: str, wire: Wire, rig: Rig, asked: Question, stand_in: StandIn
 ):
     heard = rig.ask(wire, wire.body(asked.text), *claimed(wire, CLAIMS[name]))
+    if heard.status in {500, 503}:
+        # A busy machine: it refused rather than let anything pass. Asked again it must answer.
+        heard = rig.ask(wire, wire.body(asked.text), *claimed(wire, CLAIMS[name]))
     check_judged(wire, heard, asked, stand_in)
     assert heard.field("x-request-id") != "owner"
 
