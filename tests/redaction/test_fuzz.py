@@ -9,7 +9,9 @@ import pytest
 import redaction_fuzz
 from redaction_fuzz import CHECKS, FAMILIES, MANY_EVENTS, Arena, Document, Tally
 
+from extproc.redaction.automaton import compile_rules
 from extproc.redaction.engine import RuleScanner
+from extproc.redaction.rules import Boundary, Rule
 
 SEED = 20261122  # one for all: rules are chosen by it, and each choice takes its time to compile.
 
@@ -33,6 +35,19 @@ def test_small_random_rules_differ_nowhere():
     assert tally.differences == []
     assert tally.by_family == {"random rules": 4_000}
     assert tally.checks["oracle, whole"] == 1_000
+
+
+@pytest.mark.parametrize("starts", [63, 64, 65, 100])
+def test_more_live_starts_than_the_kernel_has_room_for(starts):
+    rule = Rule(name="r", entity_type="R", pack="t", body=f"a{{{starts}}}b", left=Boundary.NONE)
+    automaton = compile_rules([rule])
+    many = redaction_fuzz.arena(automaton, automaton.mask(), "toys")
+    for number, tail in enumerate(["b", "ab", "-", ""]):
+        pieces = ("aa", "a" * 30, "a" * 10, "a" * 60, "a" * (starts - 30), "a", tail)
+        assert redaction_fuzz.compare(Document(20 * number, "random rules", many, pieces), Tally()) == ""
+        assert (
+            redaction_fuzz.compare(Document(20 * number + 1, "random rules", many, pieces), Tally()) == ""
+        )
 
 
 def test_a_batch_is_the_same_each_time():

@@ -71,12 +71,6 @@ _MORE = [
     ),
     ("the character before is let go", "engine.py", "keep = min(keep, end - 1)", "pass"),
     (
-        "the kernel reads while a replacement is out",
-        "engine.py",
-        "if kernel is None or self._sent or (",
-        "if kernel is None or (",
-    ),
-    (
         "the kernel reads over accepted threads",
         "engine.py",
         "(threads and not _are_undecided(threads))",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -28,6 +28,7 @@ SPLIT_AGAIN_EVERY = 4  # documents whose split the engine alone reads too, event
 MANY_EVENTS = 12
 
 _TOYS_PER_SET = 50  # documents under one set of random rules: compiling costs more than reading.
+_HASHED_SHARE = 0.15  # of their rules, whose values are hashed.
 _CHECKED_SHARE = 0.4  # of these, with rules that ask for a check digit
 _MASKS, _MASKED_RULES = 5, 24
 _SMALL = ALPHABET + "\U0001d7d8\ud800\u200b\uff41\u2488"
@@ -156,14 +157,20 @@ class Arena:
     spoken: bool = True
 
 
-def arena(automaton: Automaton, mask: int, name: str, default_operator: Operator = REDACT) -> Arena:
+def arena(
+    automaton: Automaton,
+    mask: int,
+    name: str,
+    default_operator: Operator = REDACT,
+    operators: Mapping[str, Operator] | None = None,
+) -> Arena:
     """The masked rules of an automaton."""
     return Arena(
         name,
         tuple(rule for number, rule in enumerate(automaton.rules) if mask >> number & 1),
-        Plan(automaton, mask=mask, default_operator=default_operator),
-        Plan(automaton, mask=mask, default_operator=default_operator, compiled=False),
-        spoken=default_operator is REDACT,
+        Plan(automaton, mask=mask, operators=operators, default_operator=default_operator),
+        Plan(automaton, mask=mask, operators=operators, default_operator=default_operator, compiled=False),
+        spoken=default_operator is REDACT and not operators,
     )
 
 
@@ -254,7 +261,18 @@ def documents(seed: int, batch: int, count: int, *, toys_share: float = TOYS_SHA
         if not rules:
             continue
         automaton = compile_rules(rules)
-        mine = arena(automaton, automaton.mask(), "toys")
+        # What replaces one type may need the value, and what replaces its rival not.
+        bounded = [
+            rule.entity_type
+            for rule, shape in zip(rules, automaton.shapes, strict=True)
+            if shape.chars_max is not None and chance.random() < _HASHED_SHARE
+        ]
+        mine = arena(
+            automaton,
+            automaton.mask(),
+            "toys",
+            operators=dict.fromkeys(bounded, Hash(key=b"k", hex_chars=4)),
+        )
         for _ in range(min(_TOYS_PER_SET, count - number)):
             text = "".join(chance.choices(CHECKED_ALPHABET if checked else _SMALL, k=chance.randint(1, 14)))
             yield Document(number, "random rules", mine, _cut(chance, text, small=False))
