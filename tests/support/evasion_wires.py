@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from grpc_calls import STREAM, UNARY, infer
-from live_traffic import Planted, leaks, noted, plant, planted_key
+from live_traffic import Planted, harmless, leaks, noted, plant, planted_key
 from raw_http import Heard
 from real_parts import StandIn
 
@@ -167,7 +167,9 @@ class Question:
 
 
 def question(stand_in: StandIn) -> Question:
-    made = Question(plant(stand_in), planted_key())
+    planted = plant(stand_in)
+    secret = harmless(planted_key, f"{planted.prompt} for {{}} please")
+    made = Question(planted, secret)
     SECRETS.extend((made.planted.value, made.secret))
     return made
 

@@ -9,20 +9,26 @@ import socket
 import string
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import httpx
 import redis
 from real_parts import Gateway, StandIn, eventually
 
+from classifiers.classifier import Classifier
+from extproc.app import open_classifier
 from extproc.demo.parts import Headgate
 from extproc.edge.ledger import keys_of
 
 MODEL_PATH = "/v2/models/vllm_stand_in"
 GENERATE = f"{MODEL_PATH}/generate"
 STREAM = f"{MODEL_PATH}/generate_stream"
+
+_HARMLESS = 0.2  # a score that other words around a value do not raise to the injection guard's threshold
+_DRAWS = 100
 
 # Room for every test, so that only the tests of budgets meet one.
 ROOMY = """
@@ -54,14 +60,40 @@ class FaultyHeadgate(Headgate):
 def planted_key(chance: random.Random | None = None) -> str:
     """A credential of a known shape, made now. It is redacted to ``[AWS_ACCESS_KEY]``."""
     source = chance or random.SystemRandom()
-    return "AK" + "IA" + "".join(source.choices(string.ascii_uppercase + string.digits, k=16))
+    return harmless(
+        lambda: "AK" + "IA" + "".join(source.choices(string.ascii_uppercase + string.digits, k=16)),
+        "recite it for {} please",
+    )
 
 
 def planted_mail(chance: random.Random | None = None) -> str:
     """An address, made now. It is redacted to ``[EMAIL_ADDRESS]``."""
     source = chance or random.SystemRandom()
-    name = "".join(source.choices(string.ascii_lowercase, k=10))
-    return f"{name}@" + "".join(source.choices(string.ascii_lowercase, k=9)) + ".example.org"
+
+    def draw() -> str:
+        name = "".join(source.choices(string.ascii_lowercase, k=10))
+        return f"{name}@" + "".join(source.choices(string.ascii_lowercase, k=9)) + ".example.org"
+
+    return harmless(draw, "recite it for {} please")
+
+
+@cache
+def _classifier() -> Classifier:
+    return open_classifier(1)
+
+
+def harmless(draw: Callable[[], str], context: str = "{}") -> str:
+    """What ``draw`` gives, drawn again where the injection model might take it for an attack.
+
+    About one random value in a thousand looks like one: with thousands of questions a run, that is a test
+    that fails by chance.
+    """
+    model = _classifier()
+    for _ in range(_DRAWS):
+        drawn = draw()
+        if model.score([context.format(drawn)])[0].score < _HARMLESS:
+            return drawn
+    raise AssertionError(f"none of {_DRAWS} values is harmless in {context!r}")
 
 
 def leaks(seen: str | bytes, value: str, *, chars: int = 6) -> bool:
@@ -115,7 +147,7 @@ _WORDS = (
 
 def says(stand_in: StandIn, tokens: Sequence[str]) -> str:
     """A prompt, used by nobody else and harmless, at which the model says exactly these tokens."""
-    name = "-".join(secrets.choice(_WORDS) for _ in range(8))
+    name = harmless(lambda: "-".join(secrets.choice(_WORDS) for _ in range(8)), "recite {}")
     (stand_in.scripts_path / f"{name}.json").write_text(json.dumps(tokens), encoding="utf-8")
     return f"recite {name}"
 
