@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from extproc.core import commands as cmd
 from extproc.core.events import DeadlineKind
+from extproc.domain.effects import Classify, Renew, Reserve, Reserved, Settle, Settled
 from extproc.domain.errors import FailureKind
-from extproc.domain.ports import Classify, Renew, Reserve, Reserved, Settle, Settled
 from extproc.domain.prices import COST_DECIMALS, price_of
 from extproc.domain.segment import Operation
 from extproc.domain.verdict import Action, OnError, Reason, Record
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from extproc.core.exchange import Exchange
+    from extproc.domain.effects import Answer, Effect
     from extproc.domain.identity import Reservation
     from extproc.domain.limits import Limits
-    from extproc.domain.ports import Answer, BoundGuard, Effect
+    from extproc.domain.ports import BoundGuard
     from extproc.domain.prices import Price
     from extproc.domain.segment import Unscanned
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from extproc.core.events import DeadlineKind
     from extproc.domain.bodies import Sample
+    from extproc.domain.effects import Effect
     from extproc.domain.head import HeaderEdits
-    from extproc.domain.ports import Effect, WireRefusal
+    from extproc.domain.ports import WireRefusal
     from extproc.domain.segment import Unscanned
     from extproc.domain.verdict import Action, Lane, Reason, Record
 

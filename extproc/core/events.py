@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from extproc.domain.effects import Answer
     from extproc.domain.errors import FailureKind
     from extproc.domain.head import RequestHead, ResponseHead
-    from extproc.domain.ports import Answer
 
 
 class DeadlineKind(StrEnum):

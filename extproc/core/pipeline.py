@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from extproc.core.exchange import Exchange
-    from extproc.domain.ports import Answer, BoundGuard, Effect
+    from extproc.domain.effects import Answer, Effect
+    from extproc.domain.ports import BoundGuard
 
 UNAVAILABLE_STATUS = 503
 _UNAVAILABLE_MESSAGE = "the guard that must judge this request is not available; try again later"

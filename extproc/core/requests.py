@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from extproc.core.closing import Books
+    from extproc.domain.effects import Answer
     from extproc.domain.errors import FailureKind
     from extproc.domain.head import RequestHead
     from extproc.domain.limits import Limits
     from extproc.domain.ports import (
-        Answer,
         Codec,
         CodecSession,
         ManyExchanges,

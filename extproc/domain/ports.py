@@ -1,7 +1,6 @@
 """The seams: what core asks of codecs, guards and the edge, so that none of them imports another.
 
-An effect is a question that core cannot answer itself; its answer comes back as an event. A guard is
-three plain functions. A codec session is the state of one stream in one wire protocol.
+A guard is three plain functions. A codec session is the state of one stream in one wire protocol.
 """
 
 from __future__ import annotations
@@ -17,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from extproc.domain.bodies import BodyRule
+    from extproc.domain.effects import Answer, Effect
     from extproc.domain.head import HeaderEdits, RequestHead, ResponseHead
-    from extproc.domain.identity import Principal, Reservation, TokenLimit
+    from extproc.domain.identity import Principal, Reservation
     from extproc.domain.judging import AnswerFormat, JudgeWatch, ToolCall, ToolSpec
     from extproc.domain.prices import Price
     from extproc.domain.pseudonym import Pseudonym
@@ -33,97 +33,6 @@ if TYPE_CHECKING:
         Usage,
     )
     from extproc.domain.verdict import Finding, LocatedFinding, Refusal, Stage
-
-# --- effects and their answers ---------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Classify:
-    """Score texts with one head of the classifier. ``tenant`` is whose share of it they use."""
-
-    head: str
-    texts: tuple[str, ...]
-    tenant: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextScore:
-    """The score of one text: the maximum over its windows, in [0, 1].
-
-    ``start`` and ``end`` are the code points of the window that scored highest.
-    """
-
-    score: float
-    windows: int
-    tokens: int
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
-    """The answer to Classify, in the order of its texts."""
-
-    head: str
-    model: str
-    scores: tuple[TextScore, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reserve:
-    """Hold tokens against every limit of a tenant, or against none."""
-
-    reservation: Reservation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reserved:
-    """The answer to Reserve.
-
-    Where it was not granted, ``limit`` is the one that stood in the way and ``retry_after_ms`` the
-    earliest time at which the same request could fit. ``remaining`` is what that limit, or the
-    tightest one where granted, still has.
-    """
-
-    granted: bool
-    limit: TokenLimit
-    remaining: int
-    retry_after_ms: int
-    reset_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settle:
-    """Replace a reservation by the tokens that were really used; at most once per reservation."""
-
-    reservation: Reservation
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """The answer to Settle: what was charged, and the part of the reservation given back."""
-
-    charged: int
-    refunded: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renew:
-    """Extend the lease of a reservation whose answer still runs."""
-
-    reservation: Reservation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renewed:
-    """The answer to Renew; ``held`` is False where the lease had already run out."""
-
-    held: bool
-
-
-Effect = Classify | Reserve | Settle | Renew
-Answer = Scores | Reserved | Settled | Renewed
 
 # --- guards ----------------------------------------------------------------------------------
 

@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from classifiers.errors import AbandonedError, TooManyWindowsError
+from extproc.domain.effects import Scores, TextScore
 from extproc.domain.errors import DependencyError, FailureKind
-from extproc.domain.ports import Scores, TextScore
 from extproc.edge.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from classifiers.classifier import TextScore as WindowedScore
-    from extproc.domain.ports import Classify
+    from extproc.domain.effects import Classify
 
 LOG = logging.getLogger("headgate.inference")
 

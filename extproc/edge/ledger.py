@@ -42,9 +42,9 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from extproc.domain.effects import Renewed, Reserved, Settled
 from extproc.domain.errors import DependencyError, FailureKind
 from extproc.domain.limits import LIMITS, Limits
-from extproc.domain.ports import Renewed, Reserved, Settled
 from extproc.edge.breaker import Breaker
 
 if TYPE_CHECKING:

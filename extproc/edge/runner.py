@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Protocol
 from extproc.core import commands as cmd
 from extproc.core import events as ev
 from extproc.core.refusals import bug_report
+from extproc.domain.effects import Classify, Renew, Reserve, Settle
 from extproc.domain.errors import DependencyError, FailureKind
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import Classify, Renew, Reserve, Settle
 from extproc.domain.verdict import Kept
 from extproc.edge.room import Room
 from extproc.edge.telemetry import Telemetry
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from extproc.core.stream import Stream
     from extproc.domain.bodies import Sample
+    from extproc.domain.effects import Answer, Effect, Renewed, Reserved, Scores, Settled
     from extproc.domain.identity import Reservation
-    from extproc.domain.ports import Answer, Effect, Renewed, Reserved, Scores, Settled
     from extproc.domain.verdict import Record
     from extproc.edge.phases import PhaseTable
     from extproc.edge.tracing import Tracing

@@ -17,9 +17,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
 
+from extproc.domain.effects import Classify, Renew, Reserve, Scores, Settle
 from extproc.domain.errors import FailureKind
 from extproc.domain.limits import LIMITS, Limits
-from extproc.domain.ports import Classify, Renew, Reserve, Scores, Settle
 from extproc.domain.verdict import Action, Reason
 from extproc.edge import conventions as names
 from extproc.edge.conventions import prometheus_name
@@ -28,7 +28,7 @@ from extproc.edge.readings import ReadingsCollector
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from extproc.domain.ports import Answer, Effect
+    from extproc.domain.effects import Answer, Effect
     from extproc.domain.verdict import Record
     from extproc.edge.readings import Readings
 

@@ -35,9 +35,9 @@ from opentelemetry.trace import (
 )
 
 from extproc.core import events as ev
+from extproc.domain.effects import Renew, Settle
 from extproc.domain.errors import FailureKind
 from extproc.domain.limits import LIMITS, Limits
-from extproc.domain.ports import Renew, Settle
 from extproc.edge import conventions as names
 from extproc.edge.telemetry import action_name, effect_name, error_type, streamed
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from extproc.core.commands import RunEffect
-    from extproc.domain.ports import Answer
+    from extproc.domain.effects import Answer
     from extproc.domain.verdict import Record
 
 _NS_PER_US: Final = 1_000

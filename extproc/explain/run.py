@@ -12,9 +12,7 @@ from extproc import codecs, policies
 from extproc.core import commands as cmd
 from extproc.core import events as ev
 from extproc.core.stream import Stream
-from extproc.domain.errors import FailureKind
-from extproc.domain.head import RequestHead, ResponseHead
-from extproc.domain.ports import (
+from extproc.domain.effects import (
     Classify,
     Renew,
     Renewed,
@@ -25,6 +23,8 @@ from extproc.domain.ports import (
     Settled,
     TextScore,
 )
+from extproc.domain.errors import FailureKind
+from extproc.domain.head import RequestHead, ResponseHead
 from extproc.explain.endpoints import assumed_path, framed, is_grpc
 from extproc.explain.model import ExplainError
 from extproc.explain.report import Told, explanation
@@ -39,7 +39,8 @@ from extproc.policy.model import KeyEntry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from extproc.domain.ports import Answer, Effect, PolicySnapshot
+    from extproc.domain.effects import Answer, Effect
+    from extproc.domain.ports import PolicySnapshot
     from extproc.explain.model import Explanation, Question
     from extproc.explain.upstream import Said
     from extproc.policy.loading import LoadedPolicy

@@ -11,8 +11,8 @@ from extproc.domain.limits import LIMITS
 from extproc.edge.inference import InferenceBounds, InferenceService
 
 if TYPE_CHECKING:
+    from extproc.domain.effects import Classify, Scores
     from extproc.domain.errors import FailureKind
-    from extproc.domain.ports import Classify, Scores
     from extproc.explain.run import Scoring
 
 

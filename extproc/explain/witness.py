@@ -11,14 +11,13 @@ from extproc.domain.judging import JudgeWatch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from extproc.domain.effects import Answer, Effect
     from extproc.domain.head import RequestHead
     from extproc.domain.judging import AnswerJudge, JudgeScanner, Judging, ToolCall
     from extproc.domain.ports import (
-        Answer,
         BoundGuard,
         Codec,
         CodecSession,
-        Effect,
         ExchangeView,
         Guard,
         PolicySnapshot,

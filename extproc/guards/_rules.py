@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 from typing import Final, assert_never
 
-from extproc.domain.ports import ALLOWED, Answer, Effect, ExchangeView, RuleFinder, RuleWatch, Verdict
+from extproc.domain.effects import Answer, Effect
+from extproc.domain.ports import ALLOWED, ExchangeView, RuleFinder, RuleWatch, Verdict
 from extproc.domain.pseudonym import Pseudonym
 from extproc.domain.segment import Segment, SegmentEdit
 from extproc.domain.verdict import Action, Finding, Lane, LocatedFinding, Reason

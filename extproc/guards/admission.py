@@ -9,11 +9,10 @@ from typing import Annotated, Final
 
 from annotated_types import Interval
 
+from extproc.domain.effects import Answer, Effect
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import (
     ALLOWED,
-    Answer,
-    Effect,
     ExchangeView,
     GuardEnv,
     GuardSpec,

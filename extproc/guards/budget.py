@@ -10,18 +10,15 @@ from typing import Annotated, Final, Literal
 
 from annotated_types import Interval, Len
 
+from extproc.domain.effects import Answer, Effect, Reserve, Reserved
 from extproc.domain.identity import Reservation, TokenLimit, Window
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import (
     ALLOWED,
-    Answer,
-    Effect,
     ExchangeView,
     GuardEnv,
     GuardSpec,
     RequestMessage,
-    Reserve,
-    Reserved,
     RuleWatch,
     Verdict,
 )

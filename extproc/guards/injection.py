@@ -6,19 +6,8 @@ from typing import Annotated, Final, NamedTuple
 
 from annotated_types import Interval
 
-from extproc.domain.ports import (
-    ALLOWED,
-    Answer,
-    Classify,
-    Effect,
-    ExchangeView,
-    GuardEnv,
-    GuardSpec,
-    RuleWatch,
-    Scores,
-    TextScore,
-    Verdict,
-)
+from extproc.domain.effects import Answer, Classify, Effect, Scores, TextScore
+from extproc.domain.ports import ALLOWED, ExchangeView, GuardEnv, GuardSpec, RuleWatch, Verdict
 from extproc.domain.segment import Origin, Role, Segment
 from extproc.domain.verdict import Action, Finding, Lane, LocatedFinding, Reason, Stage
 from extproc.guards._binding import bound_to

@@ -11,8 +11,9 @@ from typing import Annotated, Final
 
 from annotated_types import Len
 
+from extproc.domain.effects import Answer, Effect
 from extproc.domain.judging import ChannelKind, JudgeWatch, OnAnswer, kind_of
-from extproc.domain.ports import ALLOWED, Answer, Effect, ExchangeView, GuardEnv, GuardSpec, Verdict
+from extproc.domain.ports import ALLOWED, ExchangeView, GuardEnv, GuardSpec, Verdict
 from extproc.domain.segment import Channel
 from extproc.domain.verdict import Mode, Reason, Stage
 from extproc.guards._binding import bound_to

@@ -13,18 +13,10 @@ from typing import Annotated, Final, Self
 
 from annotated_types import Interval
 
+from extproc.domain.effects import Answer, Classify, Effect, Scores
 from extproc.domain.judging import ChannelKind, JudgeWatch, OnAnswer, kind_of
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import (
-    Answer,
-    Classify,
-    Effect,
-    ExchangeView,
-    GuardEnv,
-    GuardSpec,
-    Scores,
-    Verdict,
-)
+from extproc.domain.ports import ExchangeView, GuardEnv, GuardSpec, Verdict
 from extproc.domain.segment import Channel, Origin, Role, Segment
 from extproc.domain.verdict import Action, Finding, Lane, LocatedFinding, Mode, Reason, Stage
 from extproc.guards._binding import bound_to

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from extproc.domain.effects import Answer, Effect
 from extproc.domain.judging import (
     AnswerFormat,
     ChannelKind,
@@ -20,7 +21,7 @@ from extproc.domain.judging import (
     kind_of,
 )
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import ALLOWED, Answer, Effect, ExchangeView, GuardEnv, GuardSpec, Verdict
+from extproc.domain.ports import ALLOWED, ExchangeView, GuardEnv, GuardSpec, Verdict
 from extproc.domain.segment import Channel
 from extproc.domain.verdict import Action, Finding, Mode, Reason, Stage
 from extproc.guards._binding import bound_to

@@ -16,17 +16,10 @@ from typing import Annotated, Final, NamedTuple
 
 from annotated_types import Interval
 
+from extproc.domain.effects import Answer, Effect
 from extproc.domain.judging import JudgeWatch, OnAnswer
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import (
-    ALLOWED,
-    Answer,
-    Effect,
-    ExchangeView,
-    GuardEnv,
-    GuardSpec,
-    Verdict,
-)
+from extproc.domain.ports import ALLOWED, ExchangeView, GuardEnv, GuardSpec, Verdict
 from extproc.domain.segment import Channel, Role, Segment, SegmentEdit
 from extproc.domain.verdict import Action, Finding, Mode, Reason, Stage
 from extproc.guards._binding import bound_to

@@ -12,16 +12,8 @@ from typing import Annotated, Final
 
 from annotated_types import Interval, Len
 
-from extproc.domain.ports import (
-    ALLOWED,
-    Answer,
-    Effect,
-    ExchangeView,
-    GuardEnv,
-    GuardSpec,
-    RuleWatch,
-    Verdict,
-)
+from extproc.domain.effects import Answer, Effect
+from extproc.domain.ports import ALLOWED, ExchangeView, GuardEnv, GuardSpec, RuleWatch, Verdict
 from extproc.domain.segment import Operation, ParamPlace, Params
 from extproc.domain.verdict import Action, Reason, Stage
 from extproc.guards._binding import bound_to

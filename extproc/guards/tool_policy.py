@@ -12,6 +12,7 @@ from typing import Annotated, Final
 
 from annotated_types import Interval
 
+from extproc.domain.effects import Answer, Effect
 from extproc.domain.judging import (
     ChannelKind,
     JudgeScanner,
@@ -22,7 +23,7 @@ from extproc.domain.judging import (
     kind_of,
 )
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import ALLOWED, Answer, Effect, ExchangeView, GuardEnv, GuardSpec, Verdict
+from extproc.domain.ports import ALLOWED, ExchangeView, GuardEnv, GuardSpec, Verdict
 from extproc.domain.segment import Channel, Origin
 from extproc.domain.verdict import Action, Finding, Mode, Reason, Stage
 from extproc.guards._binding import bound_to

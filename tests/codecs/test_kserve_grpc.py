@@ -17,10 +17,11 @@ from extproc.codecs.kserve_grpc import CODEC, KserveGrpcCodec
 from extproc.codecs.kserve_grpc_read_only import CODEC as READ_ONLY
 from extproc.core import commands as cmd
 from extproc.core import events as ev
+from extproc.domain.effects import Settled
 from extproc.domain.errors import PeerError
 from extproc.domain.head import HeaderEdits, RequestHead, ResponseHead
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import ALLOWED, EndsInTrailers, ManyExchanges, RequestEdits, Settled, Verdict
+from extproc.domain.ports import ALLOWED, EndsInTrailers, ManyExchanges, RequestEdits, Verdict
 from extproc.domain.segment import SegmentEdit
 from extproc.domain.verdict import Action, Lane, Reason, Refusal, Stage
 from extproc.wire.grpc_frames import framed

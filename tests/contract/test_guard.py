@@ -9,24 +9,22 @@ from exchanges import KEY, exchange, guard_env, head, read_only
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.domain.identity import TokenLimit, Window
-from extproc.domain.judging import JudgeWatch
-from extproc.domain.ports import (
+from extproc.domain.effects import (
     Answer,
     Classify,
     Effect,
-    ExchangeView,
     Renew,
     Renewed,
     Reserve,
     Reserved,
-    RuleWatch,
     Scores,
     Settle,
     Settled,
     TextScore,
-    Verdict,
 )
+from extproc.domain.identity import TokenLimit, Window
+from extproc.domain.judging import JudgeWatch
+from extproc.domain.ports import ExchangeView, RuleWatch, Verdict
 from extproc.domain.verdict import Action, Stage
 from extproc.guards import guard_specs
 

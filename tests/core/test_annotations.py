@@ -16,8 +16,9 @@ from doubles import (
 
 from extproc.core import commands as cmd
 from extproc.core import events as ev
+from extproc.domain.effects import Classify
 from extproc.domain.errors import FailureKind
-from extproc.domain.ports import Classify, Verdict
+from extproc.domain.ports import Verdict
 from extproc.domain.prices import Price
 from extproc.domain.verdict import Action, Lane, OnError, Reason, Stage
 

@@ -24,8 +24,9 @@ from samples import KEYS
 from extproc.core import commands as cmd
 from extproc.core.stream import Stream
 from extproc.domain.bodies import BodyRule, Keep
+from extproc.domain.effects import Settled
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import Settled, Verdict
+from extproc.domain.ports import Verdict
 from extproc.domain.segment import SegmentEdit
 from extproc.domain.verdict import Action, Kept, Lane, Mode, Reason
 from extproc.edge.sample_file import content_of, read_sample

@@ -22,10 +22,11 @@ from doubles import (
 from extproc.core import commands as cmd
 from extproc.core import events as ev
 from extproc.domain.bodies import BodyRule, Keep
+from extproc.domain.effects import Settled
 from extproc.domain.errors import PeerError
 from extproc.domain.head import HeaderEdits, RequestHead
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import ALLOWED, Settled, Verdict, WireRefusal
+from extproc.domain.ports import ALLOWED, Verdict, WireRefusal
 from extproc.domain.segment import SegmentEdit
 from extproc.domain.verdict import Action, Lane, Reason, Refusal, Stage
 

@@ -27,10 +27,11 @@ from hypothesis import strategies as st
 from extproc.codecs import triton_admin
 from extproc.core import commands as cmd
 from extproc.core import events as ev
+from extproc.domain.effects import Classify, Renewed, Scores, Settle, Settled, TextScore
 from extproc.domain.errors import FailureKind
 from extproc.domain.head import RequestHead, ResponseHead
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import Classify, Renewed, Scores, Settle, Settled, TextScore, Verdict
+from extproc.domain.ports import Verdict
 from extproc.domain.segment import SegmentEdit
 from extproc.domain.verdict import Action, Lane, Mode, OnError, Reason, Stage
 

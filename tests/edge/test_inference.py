@@ -15,9 +15,9 @@ from classifiers.classifier import Classifier, TextScore
 from classifiers.errors import AbandonedError, TooManyWindowsError
 from classifiers.registry import load_shipped
 from classifiers.runtimes import RuntimeOptions, discover
+from extproc.domain.effects import Classify, Scores
+from extproc.domain.effects import TextScore as DomainScore
 from extproc.domain.errors import DependencyError, FailureKind
-from extproc.domain.ports import Classify, Scores
-from extproc.domain.ports import TextScore as DomainScore
 from extproc.edge.inference import InferenceBounds, InferenceService
 
 LONG_MS = 60_000
@@ -515,7 +515,7 @@ def test_a_late_answer_for_a_loop_that_is_gone_is_dropped():
 HUNG = """
 import asyncio, threading
 from extproc.domain.errors import DependencyError
-from extproc.domain.ports import Classify
+from extproc.domain.effects import Classify
 from extproc.edge.inference import InferenceBounds, InferenceService
 
 class Hung:

@@ -13,10 +13,10 @@ from clocked_ledger import DAY, LEASE_MS, MINUTE, PATIENT, START, Clocked, reser
 from ledger_oracle import CLOCK_KEY, TEST_CLOCK
 from ledger_worker import count_granted
 
+from extproc.domain.effects import Renewed, Reserved, Settled
 from extproc.domain.errors import DependencyError, FailureKind
 from extproc.domain.identity import TokenLimit, Window
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import Renewed, Reserved, Settled
 from extproc.edge.ledger import Ledger, Scripts, keys_of
 
 

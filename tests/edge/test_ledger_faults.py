@@ -13,9 +13,9 @@ import redis
 from clocked_ledger import reservation
 
 from extproc.demo.parts import Valkey
+from extproc.domain.effects import Renewed, Settled
 from extproc.domain.errors import DependencyError, FailureKind
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import Renewed, Settled
 from extproc.edge.ledger import ACL_RIGHTS, Ledger, keys_of
 
 # Long enough for a loaded machine where an answer is expected; an open circuit lets every call try.

@@ -18,8 +18,8 @@ from wire_messages import (
 
 from extproc.core import commands as cmd
 from extproc.core import events as ev
+from extproc.domain.effects import Answer, Classify, Scores, Settled, TextScore
 from extproc.domain.errors import FailureKind
-from extproc.domain.ports import Answer, Classify, Scores, Settled, TextScore
 from extproc.domain.verdict import Lane, Stage
 from extproc.edge.phases import PhaseTable
 from extproc.edge.translate import event_of, reply_bytes

@@ -10,10 +10,10 @@ from doubles import FakeGuard, LineCodec, LineSession, bound, budget, granted, p
 
 from extproc.core import events as ev
 from extproc.core.stream import Stream
+from extproc.domain.effects import Classify, Renewed, Settled
 from extproc.domain.errors import DependencyError, FailureKind
 from extproc.domain.head import RequestHead, ResponseHead
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import Classify, Renewed, Settled
 from extproc.domain.verdict import Action, OnError, Stage
 from extproc.edge.phases import PhaseTable
 from extproc.edge.room import Room

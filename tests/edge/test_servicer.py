@@ -10,9 +10,9 @@ import grpc
 import pytest
 from doubles import FakeGuard, LineCodec, bound, budget, granted, policy, watching
 
+from extproc.domain.effects import Classify, Renewed, Settled
 from extproc.domain.errors import DependencyError, FailureKind
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import Classify, Renewed, Settled
 from extproc.domain.verdict import Action, Reason, Stage
 from extproc.edge.room import Room
 from extproc.edge.runner import Background, Services

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from records import ENTITIES, RECORD, VERDICT, records
 
+from extproc.domain.effects import Classify, Renew, Reserve, Scores, Settle, Settled, TextScore
 from extproc.domain.errors import FailureKind
 from extproc.domain.identity import Reservation, TokenLimit, Window
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import Classify, Renew, Reserve, Scores, Settle, Settled, TextScore
 from extproc.domain.segment import Operation, Unscanned
 from extproc.domain.verdict import Action, GuardRecord, Lane, Mode, Reason
 from extproc.edge.telemetry import Telemetry

@@ -18,11 +18,11 @@ from records import ENTITIES, RECORD, VERDICT, records
 
 from extproc.core import commands as cmd
 from extproc.core import events as ev
+from extproc.domain.effects import Classify, Renew, Renewed, Reserve, Settle, Settled
 from extproc.domain.errors import FailureKind
 from extproc.domain.head import RequestHead
 from extproc.domain.identity import Reservation, TokenLimit, Window
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import Classify, Renew, Renewed, Reserve, Settle, Settled
 from extproc.domain.verdict import Action, Mode, Reason
 from extproc.edge.conventions import SCHEMA_URL
 from extproc.edge.tracing import StreamTrace, Tracing, caller_of

@@ -15,9 +15,9 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from records import RECORD, VERDICT
 
+from extproc.domain.effects import Classify, Scores, TextScore
 from extproc.domain.errors import FailureKind
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import Classify, Scores, TextScore
 from extproc.domain.segment import Operation, Unscanned
 from extproc.domain.verdict import Action, Lane, Mode, Reason
 from extproc.edge.bodies import BodyCounts

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extproc import codecs, policies
+from extproc.domain.effects import Scores, TextScore
 from extproc.domain.errors import FailureKind
 from extproc.domain.head import RequestHead
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import Scores, TextScore
 from extproc.domain.verdict import Action, Kept, Mode, Reason
 from extproc.edge.sealing import new_keys, public_key
 from extproc.explain.model import ExplainError, Question

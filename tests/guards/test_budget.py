@@ -3,9 +3,10 @@ from exchanges import exchange, guard_env, read_only
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extproc.domain.effects import Renewed, Reserve, Reserved
 from extproc.domain.identity import Reservation, TokenLimit, Window
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import ALLOWED, ExchangeView, Renewed, Reserve, Reserved
+from extproc.domain.ports import ALLOWED, ExchangeView
 from extproc.domain.segment import Operation
 from extproc.domain.verdict import Action, Reason
 from extproc.guards import budget

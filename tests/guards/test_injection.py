@@ -4,8 +4,9 @@ from dataclasses import replace
 import pytest
 from exchanges import exchange, guard_env, read_only, segment
 
+from extproc.domain.effects import Classify, Renewed, Scores, TextScore
 from extproc.domain.identity import Principal
-from extproc.domain.ports import ALLOWED, Classify, Renewed, Scores, TextScore
+from extproc.domain.ports import ALLOWED
 from extproc.domain.segment import Origin, Role
 from extproc.domain.verdict import Action, Lane, Reason
 from extproc.guards import injection

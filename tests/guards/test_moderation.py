@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judging import cuts, judged, pieces_of
 
+from extproc.domain.effects import Classify, Renewed, Scores, TextScore
 from extproc.domain.judging import OnAnswer
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import Classify, Renewed, Scores, TextScore
 from extproc.domain.segment import Channel, Origin, Role
 from extproc.domain.verdict import Action, Mode, Reason
 from extproc.guards import moderation

@@ -8,9 +8,9 @@ from dataclasses import replace
 import redis
 from ledger_oracle import CLOCK_KEY, TEST_CLOCK
 
+from extproc.domain.effects import Renewed, Reserved, Settled
 from extproc.domain.identity import Reservation, TokenLimit, Window
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import Renewed, Reserved, Settled
 from extproc.edge.ledger import Ledger, Scripts, keys_of
 
 MINUTE = TokenLimit(window=Window.MINUTE, tokens=1_000)

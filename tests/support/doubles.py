@@ -10,22 +10,19 @@ from dataclasses import dataclass, field, replace
 from extproc.core import commands as cmd
 from extproc.core import events as ev
 from extproc.core.stream import Stream
+from extproc.domain.effects import Answer, Effect, Reserve, Reserved
 from extproc.domain.errors import PeerError
 from extproc.domain.head import HeaderEdits, RequestHead, ResponseHead
 from extproc.domain.identity import Principal, Reservation, TokenLimit, Window
 from extproc.domain.limits import LIMITS, Limits
 from extproc.domain.ports import (
     ALLOWED,
-    Answer,
     BoundGuard,
     Codec,
-    Effect,
     ExchangeView,
     PolicySnapshot,
     RequestEdits,
     RequestMessage,
-    Reserve,
-    Reserved,
     ResponseFrame,
     RuleWatch,
     ScanEach,
