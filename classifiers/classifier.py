@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from classifiers.errors import AbandonedError, LogitsError, ModelError, TooManyWindowsError
+from classifiers.errors import (
+    AbandonedError,
+    LogitsError,
+    ModelError,
+    ServerError,
+    TooManyWindowsError,
+)
 from classifiers.windows import Windower, always
 
 if TYPE_CHECKING:
@@ -40,10 +46,39 @@ class TextScore:
     end: int
 
 
-class Classifier:
-    """A model's head, loaded and warmed up. Safe to call from several threads at once."""
+class Stretch(Protocol):
+    """The code points of a text that one window covers."""
 
-    def __init__(self, model: Model, runtime: Runtime, *, head: str = "injection") -> None:
+    @property
+    def start(self) -> int:
+        """The first one."""
+
+    @property
+    def end(self) -> int:
+        """The one behind the last."""
+
+
+class Cut(Protocol):
+    """A text as it was cut; ``classifiers.windows.Windows`` is one."""
+
+    @property
+    def token_count(self) -> int:
+        """The text's tokens, each counted once."""
+
+    @property
+    def windows(self) -> Sequence[Stretch]:
+        """In the order in which they were scored."""
+
+
+class Classifier:
+    """A model's head, loaded and warmed up. Safe to call from several threads at once.
+
+    ``warm`` is False for a model of a server that may not be there yet: then whoever asks it warms it up.
+    """
+
+    def __init__(
+        self, model: Model, runtime: Runtime, *, head: str = "injection", warm: bool = True
+    ) -> None:
         if head not in model.manifest.heads:
             raise ModelError(
                 f"model {model.id} has no head {head}; it has: {', '.join(model.manifest.heads)}"
@@ -52,8 +87,11 @@ class Classifier:
         self._windower = Windower(model)
         self._head: Head = model.manifest.heads[head]
         self.model_id = model.id
-        self._batch_windows_max = runtime.batch_windows_max if model.manifest.row_independent else 1
-        self._warm_up(model.manifest.window_tokens)
+        self._columns = model.manifest.columns
+        self._row_independent = model.manifest.row_independent
+        self._window_tokens = model.manifest.window_tokens
+        if warm:
+            self.warm_up()
 
     @property
     def threshold(self) -> float:
@@ -82,15 +120,17 @@ class Classifier:
             TooManyWindowsError: the texts need more than ``windows_max``; nothing was scored.
             AbandonedError: ``proceed`` said no.
             LogitsError: the runtime's answer was not one finite row per window.
+            ServerError: the server that runs the model did not answer.
         """
         cuts = self._cut(texts, windows_max, proceed)
         windows = [window for cut in cuts for window in cut.windows]
         scores = np.zeros(len(windows), dtype=np.float64)
-        for batch in _batches(windows, self._batch_windows_max):
+        batch_windows_max = self._runtime.batch_windows_max if self._row_independent else 1
+        for batch in _batches(windows, batch_windows_max):
             if not proceed():
                 raise AbandonedError
             scores[batch] = self._run([windows[at].ids for at in batch])
-        return _gather(cuts, scores)
+        return gather(cuts, scores)
 
     def _cut(
         self, texts: Sequence[str], windows_max: int | None, proceed: Callable[[], bool]
@@ -114,29 +154,52 @@ class Classifier:
         for at, row in enumerate(rows):
             ids[at, : len(row)] = row
             mask[at, : len(row)] = 1
-        logits = self._runtime.run(ids, mask)
-        if logits.ndim != 2 or len(logits) != len(rows) or logits.shape[1] <= self._head.column:  # noqa: PLR2004 - rows and columns.
-            raise LogitsError("the logits do not have one row per window and a column per head")
-        scores = self._head.scores(logits)
-        # Not-a-number is below every threshold: it would pass as harmless.
-        if not np.isfinite(scores).all():
-            raise LogitsError("a score is not a number")
-        return scores
+        return scores_of(self._runtime.run(ids, mask), self._head, rows=len(rows), columns=self._columns)
 
-    def _warm_up(self, window_tokens: int) -> None:
+    def warm_up(self) -> None:
         """Run the shortest and the longest window, so that the first request does not pay for allocations.
 
         It also finds a model that cannot run at all while the service starts.
+
+        Raises:
+            ModelError: it cannot run.
+            ServerError: the server that runs it did not answer.
         """
         shortest = self._windower.wrap((self._windower.pad_id,))
         try:
             self._run([shortest])
-            self._run([np.resize(shortest, window_tokens)])
+            self._run([np.resize(shortest, self._window_tokens)])
+        except ServerError:
+            raise
         except Exception as error:
             raise ModelError(
                 f"model {self.model_id}: its first run failed ({type(error).__name__}: {error}); "
-                "check that weights, tokenizer and heads in the manifest belong together"
+                "check that weights, tokenizer and heads belong together"
             ) from error
+
+
+def scores_of(
+    logits: NDArray[np.float32], head: Head, *, rows: int, columns: int | None
+) -> NDArray[np.float64]:
+    """A head's scores [rows] of a model's answer.
+
+    Args:
+        logits: the answer, which should be [rows, columns].
+        head: whose scores.
+        rows: how many windows were asked about.
+        columns: how many the model has; None where it only must have the head's own.
+
+    Raises:
+        LogitsError: it has another shape, or a score is no number in [0, 1].
+    """
+    flat = logits.ndim != 2 or len(logits) != rows  # noqa: PLR2004 - rows and columns.
+    if flat or logits.shape[1] <= head.column or columns not in {None, logits.shape[1]}:
+        raise LogitsError("the logits do not have one row per window and a column per head")
+    scores = head.scores(logits)
+    # Written so that not-a-number is refused: it is below every threshold, and would pass as harmless.
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise LogitsError("a score is no number between 0 and 1")
+    return scores
 
 
 def _batches(windows: Sequence[Window], windows_max: int) -> Iterator[list[int]]:
@@ -153,7 +216,8 @@ def _batches(windows: Sequence[Window], windows_max: int) -> Iterator[list[int]]
         yield batch
 
 
-def _gather(cuts: Sequence[Windows], scores: NDArray[np.float64]) -> list[TextScore]:
+def gather(cuts: Sequence[Cut], scores: NDArray[np.float64]) -> list[TextScore]:
+    """The score of each text: the maximum over its windows, whose ``scores`` stand in their order."""
     gathered: list[TextScore] = []
     first = 0
     for cut in cuts:

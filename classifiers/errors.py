@@ -15,6 +15,10 @@ class LogitsError(ClassifierError):
     """A runtime answered with something that is no score: a wrong shape, or not a number."""
 
 
+class ServerError(ClassifierError):
+    """A server that runs a model did not answer. Its own words are not repeated: they may quote a text."""
+
+
 class TooManyWindowsError(ClassifierError):
     """The texts need more windows than the caller allows. Nothing was scored and nothing was cut."""
 

@@ -1,8 +1,9 @@
 """Finds a model's files, checks them against their pinned digests and loads them, or refuses.
 
-A model comes from an installed wheel (the ones that are shipped) or from a directory that the operator
-gives: weights (ONNX), tokenizer.json and config.json in the Hugging Face layout, beside or below a manifest
-that pins their digests. Keep that manifest where only the operator writes: it is what is trusted.
+A model comes from an installed wheel (the ones that are shipped) or from what the operator gives: weights
+(ONNX), tokenizer.json and config.json in the Hugging Face layout, beside or below a manifest that pins
+their digests, or without one. Keep the manifest, or else the directory, where only the operator writes: it
+is what is trusted.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from classifiers.errors import ModelError
+from classifiers.huggingface import read_directory
 from classifiers.manifest import read_manifest
 from classifiers.model import DirectorySource, Manifest, Model, PinnedFile, WheelSource
 
@@ -46,13 +48,18 @@ def load_shipped(model_id: str = DEFAULT_MODEL) -> Model:
     return load(manifests[model_id])
 
 
-def load_operator(manifest_file: Path) -> Model:
-    """Load the model that an operator's manifest describes.
+def load_operator(place: Path) -> Model:
+    """Load the model that an operator gives.
+
+    Args:
+        place: a manifest (.toml), a directory in the Hugging Face layout, or an ONNX file in one.
 
     Raises:
-        ModelError: the manifest is wrong, or a file is missing or not the pinned one.
+        ModelError: a file is missing, wrong, or not the one that the manifest pins.
     """
-    return load(read_manifest(manifest_file))
+    if place.suffix == ".toml":
+        return load(read_manifest(place))
+    return read_directory(place)
 
 
 def load(manifest: Manifest) -> Model:
@@ -65,7 +72,7 @@ def load(manifest: Manifest) -> Model:
     config = _verified(manifest, folder, manifest.config)
     model = Model(
         manifest=manifest,
-        weights=_verified(manifest, folder, manifest.weights),
+        weights=b"" if manifest.weights is None else _verified(manifest, folder, manifest.weights),
         tokenizer=_verified(manifest, folder, manifest.tokenizer),
     )
     _check_positions(manifest, config)

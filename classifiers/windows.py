@@ -96,7 +96,9 @@ class Windower:
                 f"model {model.id}: stride_tokens must be between 1 and {self.capacity} (window_tokens "
                 "without special tokens), or tokens between windows would stay unseen; correct the manifest"
             )
-        pad = tokenizer.token_to_id("[PAD]")
+        pad = model.manifest.pad_id
+        if pad is None:
+            pad = tokenizer.token_to_id("[PAD]")
         self.pad_id = 0 if pad is None else pad
 
     def cut(

@@ -17,13 +17,14 @@ import grpc
 
 from classifiers.classifier import Classifier
 from classifiers.errors import ClassifierError
-from classifiers.registry import load_operator, load_shipped
+from classifiers.registry import load_shipped
 from classifiers.runtimes import RuntimeOptions, discover
-from extproc import codecs, policies
+from extproc import codecs, judges, policies
 from extproc.domain.errors import HeadgateError
 from extproc.domain.limits import LIMITS
 from extproc.edge.admin import AdminServer
 from extproc.edge.bodies import BodyKeeper
+from extproc.edge.by_head import InferenceByHead
 from extproc.edge.health import Health, ReadyLog
 from extproc.edge.inference import InferenceBounds, InferenceService
 from extproc.edge.ledger import Ledger
@@ -44,16 +45,17 @@ from extproc.settings import Settings, read_redis_password, split_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+
+    from extproc.edge.inference import Scoring
 
 LOG = logging.getLogger("headgate")
-
-INJECTION = "injection"
 
 _WHAT_TO_DO = {
     "redis": "until it is, requests under a budget get what its on_error says, a 503 if nothing else: "
     "start Redis or Valkey, or say where it is with --redis (HEADGATE_REDIS)",
     "classifier": "until it is, no new stream should come here: if it stays so, restart this process",
+    "judge": "until it is, what a policy's moderation asks it about gets what its on_error says, a 503 if "
+    "nothing else: start its server, or correct --judge-model",
     "verdict_log": "until it is, no new stream is taken: make room for the log or mend its permissions",
 }
 
@@ -79,22 +81,6 @@ def open_classifier(threads: int) -> Classifier:
         raise StartError(f"the injection model cannot be loaded: {error}") from None
 
 
-def open_judges(manifest: Path, threads: int) -> dict[str, Classifier]:
-    """The heads of an operator's own classifier, loaded and warmed up on ``threads`` threads.
-
-    Raises:
-        StartError: they cannot be, or one has the name of the injection guard's.
-    """
-    try:
-        model = load_operator(manifest)
-        if INJECTION in model.manifest.heads:
-            raise StartError(f"the judge model {model.id}: its head {INJECTION} needs another name")
-        runtime = discover()["onnx"].open(model, RuntimeOptions(threads=threads))
-        return {head: Classifier(model, runtime, head=head) for head in model.manifest.heads}
-    except (ClassifierError, ImportError) as error:
-        raise StartError(f"the judge model cannot be loaded: {error}") from None
-
-
 class Service:
     """Every part of one process, and its life."""
 
@@ -102,28 +88,21 @@ class Service:
         self._settings = settings
         self._tls = None if settings.tls_files is None else ServerTls(settings.tls_files)
         name = settings.tls_client_name
+        self._judges = _judges(settings)
         load = policies.loader(
             settings.policy.name,
             settings.pepper,
             keeps_bodies=settings.bodies is not None,
+            heads=frozenset({judges.INJECTION, *self._judges.heads}),
         )
         self._policy = PolicySource(settings.policy, load, beside=(settings.pepper_file,))
         classifier = open_classifier(settings.threads)
         LOG.info("policy %s, digest %s", settings.policy.name, self._policy.status.digest)
-        judges = {} if settings.judge_model is None else open_judges(settings.judge_model, settings.threads)
-        for one in (classifier, *judges.values()):
-            LOG.info("%s", one.describe())
+        LOG.info("%s", classifier.describe())
+        if self._judges.heads:
+            LOG.info("%s", self._judges.description)
         LOG.info("redaction: %s", kernel.describe())
-        self._inference = InferenceService(
-            {INJECTION: classifier, **judges},
-            InferenceBounds(
-                workers=settings.inferences,
-                queue_texts_max=LIMITS.classify_queue_max,
-                tenant_texts_max=LIMITS.classify_tenant_queue_max,
-                windows_max=LIMITS.classify_windows_max,
-                stall_ms=LIMITS.classify_stall_ms,
-            ),
-        )
+        self._inference = _inference(settings, classifier, self._judges)
         self._ledger = Ledger(settings.redis_url(), login=_redis_login(settings))
         self._records = VerdictLog(settings.verdict_log, limits=LIMITS)
         self._keeper: BodyKeeper | None = None
@@ -176,9 +155,11 @@ class Service:
         return {"serving": self._serving, **self._parts()}
 
     def _parts(self) -> Mapping[str, bool]:
+        served = self._judges.served
         return {
             "redis": self._redis_ready,
             "classifier": self._inference.healthy,
+            **({} if served is None else {"judge": served.ready}),
             "verdict_log": self._records.healthy,
         }
 
@@ -215,7 +196,10 @@ class Service:
         self._serving = True
         self._policy.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._policy.reload_soon)
-        watches = [asyncio.create_task(watch()) for watch in (self._watch_redis, self._watch_health)]
+        watches = [
+            asyncio.create_task(watch())
+            for watch in (self._watch_redis, self._watch_health, self._watch_judge)
+        ]
         LOG.info("serving on %s, admin on %s", self._settings.listen, self._settings.admin)
         # What was built lives as long as the process: the collector need not look at it again.
         gc.collect()
@@ -232,7 +216,14 @@ class Service:
         while True:
             self._redis_ready = await self._ledger.ready()
             why = {"redis": f"{self._settings.redis_place}: {self._ledger.fault}"}
+            if self._judges.served is not None:
+                why["judge"] = self._judges.served.fault
             self._ready_log.look(self._parts(), why=why)
+            await asyncio.sleep(LIMITS.ready_interval_ms / 1000)
+
+    async def _watch_judge(self) -> None:
+        while self._judges.served is not None:
+            await asyncio.to_thread(self._judges.served.look)
             await asyncio.sleep(LIMITS.ready_interval_ms / 1000)
 
     async def _watch_health(self) -> None:
@@ -267,6 +258,35 @@ class Service:
         if self._tracing is not None:
             await asyncio.to_thread(self._tracing.close)
         LOG.info("stopped")
+
+
+def _judges(settings: Settings) -> judges.Judges:
+    if settings.judge_model is None:
+        return judges.NONE
+    place = judges.JudgePlace(
+        model=settings.judge_model, tokenizer=settings.judge_tokenizer, authorities=settings.judge_ca
+    )
+    return judges.open_judges(place, settings.threads)
+
+
+def _inference(settings: Settings, classifier: Classifier, own: judges.Judges) -> InferenceByHead:
+    def service(heads: Mapping[str, Scoring], workers: int) -> InferenceService:
+        return InferenceService(
+            heads,
+            InferenceBounds(
+                workers=workers,
+                queue_texts_max=LIMITS.classify_queue_max,
+                tenant_texts_max=LIMITS.classify_tenant_queue_max,
+                windows_max=LIMITS.classify_windows_max,
+                stall_ms=LIMITS.classify_stall_ms,
+            ),
+        )
+
+    shipped = {judges.INJECTION: classifier}
+    if own.served is None:
+        return InferenceByHead(service({**shipped, **own.heads}, settings.inferences), {})
+    remote = service(own.heads, settings.judge_calls)
+    return InferenceByHead(service(shipped, settings.inferences), dict.fromkeys(own.heads, remote))
 
 
 def _grpc_server() -> grpc.aio.Server:

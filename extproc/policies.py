@@ -15,10 +15,11 @@ from extproc.domain.verdict import Mode
 from extproc.edge.sealing import can_seal_to
 from extproc.guards import guard_specs
 from extproc.guards._rules import OnFinding, RuleGuard
+from extproc.guards.moderation import Settings as ModerationSettings
 from extproc.own_rules import automaton_of, own_automaton, rule_faults
 from extproc.policy.describe import pipeline_text, summary_text
 from extproc.policy.envoy_routes import check_routes, routes_of
-from extproc.policy.faults import policy_error
+from extproc.policy.faults import nearest, policy_error
 from extproc.policy.keys import hash_key
 from extproc.policy.loading import (
     LoadedPolicy,
@@ -119,14 +120,19 @@ def redact_all(text: str, *, own: tuple[RuleEntry, ...] = ()) -> str:
 
 
 def loader(
-    source: str, read_pepper: Callable[[], bytes], *, keeps_bodies: bool = False
+    source: str,
+    read_pepper: Callable[[], bytes],
+    *,
+    keeps_bodies: bool = False,
+    heads: frozenset[str] | None = None,
 ) -> Callable[[bytes], RoutedPolicy]:
     """What turns a file's content into the policy that streams use; it raises PolicyError.
 
     ``source`` is the file's name for messages. ``read_pepper`` is asked at every load, because a new pepper
     and the hashes made with it belong together: write both within ``policy_poll_ms``. Without
-    ``keeps_bodies`` there is no folder for bodies, and a policy that keeps any does not load. One thread at
-    a time may call it, beside those that serve.
+    ``keeps_bodies`` there is no folder for bodies, and a policy that keeps any does not load. Nor does one
+    that asks a model for another head than these; None where it is not known which there are. One
+    thread at a time may call it, beside those that serve.
     """
     # The last one: its plans are made, and a policy mostly changes without its pepper.
     redactors: dict[tuple[bytes, tuple[RuleEntry, ...]], Redactor] = {}
@@ -134,6 +140,8 @@ def loader(
     def load_content(content: bytes) -> RoutedPolicy:
         loaded = parse_content(content, guard_specs(), _vocabulary(), source=source)
         check_bodies(loaded, keeps_bodies=keeps_bodies)
+        if heads is not None:
+            check_heads(loaded, heads)
         try:
             pepper = read_pepper()
         except HeadgateError as error:
@@ -197,6 +205,27 @@ def check_bodies(loaded: LoadedPolicy, *, keeps_bodies: bool) -> None:
             what = "is a key that nothing can be sealed to"
             instead = "make one with `headgate bodies new-key FILE`"
             faults.append(fault_at(loaded.document, (*place, "reviewer_key"), what, instead))
+    if faults:
+        raise policy_error(loaded.source, faults)
+
+
+def check_heads(loaded: LoadedPolicy, heads: frozenset[str]) -> None:
+    """Whether there is what a policy asks a model for: without, all that is judged would be refused.
+
+    Raises:
+        PolicyError: there is not.
+    """
+    faults = []
+    for policy, sections in loaded.file.policies.items():
+        for guard, section in sections.items():
+            settings = section.settings
+            if not isinstance(settings, ModerationSettings) or section.mode is Mode.OFF:
+                continue
+            if settings.head and settings.head not in heads:
+                what = "is no head of a model that runs here"
+                instead = f"{nearest(settings.head, sorted(heads))} (or give its model by --judge-model)"
+                place: Place = ("policies", policy, "guards", guard, "head")
+                faults.append(fault_at(loaded.document, place, what, instead))
     if faults:
         raise policy_error(loaded.source, faults)
 

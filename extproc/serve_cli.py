@@ -116,9 +116,31 @@ from extproc.domain.errors import HeadgateError
 )
 @click.option(
     "--judge-model",
-    type=FILE,
     envvar="HEADGATE_JUDGE_MODEL",
-    help="Manifest (TOML) of a classifier of your own, whose heads a policy's moderation may name.",
+    help="A classifier of your own, whose labels a policy's moderation may name: a directory as Hugging "
+    "Face's tools leave it with an ONNX export, an ONNX file in one, a manifest (TOML) that pins their "
+    "digests, or a model on a Triton: triton://HOST:PORT/MODEL[/VERSION]?labels=toxic,spam, tritons:// by "
+    "TLS. PORT is Triton's own for gRPC, not that of a gateway which this filter guards.",
+)
+@click.option(
+    "--judge-tokenizer",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    envvar="HEADGATE_JUDGE_TOKENIZER",
+    help="Directory with tokenizer.json and config.json of a model on a Triton that takes token ids.",
+)
+@click.option(
+    "--judge-ca",
+    type=FILE,
+    envvar="HEADGATE_JUDGE_CA",
+    help="Authorities of a tritons:// server's certificate (PEM). [default: the gRPC library's]",
+)
+@click.option(
+    "--judge-calls",
+    type=click.IntRange(1, 64),
+    envvar="HEADGATE_JUDGE_CALLS",
+    default=8,
+    show_default=True,
+    help="Questions to that Triton at once.",
 )
 @click.option(
     "--inferences",

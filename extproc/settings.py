@@ -112,8 +112,17 @@ class Settings(BaseModel):
     trust_traceparent: bool = False
     """Whether a mesh's tracing makes requests' ``traceparent`` and no client, so that its traces go on."""
 
-    judge_model: Path | None = None
-    """Manifest of a classifier of the operator's own, whose heads a policy's moderation may name."""
+    judge_model: Annotated[str, Field(min_length=1)] | None = None
+    """A classifier of the operator's own: manifest, directory, ONNX file or ``triton://`` address."""
+
+    judge_tokenizer: Path | None = None
+    """Directory with tokenizer and labels of a judge model that is on a server and takes token ids."""
+
+    judge_ca: Path | None = None
+    """Authorities of a ``tritons://`` server's certificate (PEM); the gRPC library's own unless given."""
+
+    judge_calls: Annotated[int, Field(ge=1, le=64)] = 8
+    """Questions to a judge model's server at once; each keeps a thread waiting."""
 
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """Threads of one inference on a CPU. More shorten one answer and take cores from the event loop."""
@@ -270,6 +279,12 @@ class Settings(BaseModel):
             raise ValueError("--redis-ca: only a rediss:// URL has a certificate to check")
         if self.redis_password_file is not None and parts.password is not None:
             raise ValueError("--redis-password-file: the URL has a password already")
+        return self
+
+    @model_validator(mode="after")
+    def _judge_is_whole(self) -> Self:
+        if self.judge_model is None and (self.judge_tokenizer is not None or self.judge_ca is not None):
+            raise ValueError("--judge-tokenizer and --judge-ca belong to a --judge-model")
         return self
 
     @field_validator("admin")

@@ -161,6 +161,23 @@ def test_bodies_need_a_folder(keep):
     assert set(kept.on(("r",)).bodies) == {"a"}
 
 
+@pytest.mark.parametrize("mode", ["enforce", "shadow"])
+def test_a_head_must_be_one_of_a_model_that_runs(mode):
+    guard = f"moderation: {{mode: {mode}, head: toxik}}"
+    text = TEXT.replace(b"{p: {}}", b"{p: {guards: {%s}}}" % guard.encode())
+    load = policies.loader("policy.yaml", lambda: PEPPER, heads=frozenset({"injection", "toxic"}))
+    with pytest.raises(
+        PolicyError,
+        match=r"^policy\.yaml:4: policies\.p\.guards\.moderation\.head: is no head .*did you mean toxic\?",
+    ) as refused:
+        load(text)
+    assert "--judge-model" in str(refused.value)
+    for fine in (text.replace(b"toxik", b"toxic"), text.replace(mode.encode(), b"off"), TEXT):
+        assert set(load(fine).on(("r",)).pipelines) == {"a"}
+    # Offline nobody knows which there are.
+    assert set(policies.loader("policy.yaml", lambda: PEPPER)(text).on(("r",)).pipelines) == {"a"}
+
+
 def test_a_key_that_cannot_be_sealed_to_is_a_fault(tmp_path):
     path = tmp_path / "policy.yaml"
     bodies = b"{p: {bodies: {keep: sealed, reviewer_key: hgpub_%s}}}" % (b"0" * 64)

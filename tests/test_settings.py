@@ -173,6 +173,14 @@ def test_workers_keep_bodies_in_one_folder_each_its_own_part():
     assert [(one.bodies, one.worker) for one in settings.each] == [(Path("bodies"), 0), (Path("bodies"), 1)]
 
 
+@pytest.mark.parametrize("name", ["judge_tokenizer", "judge_ca"])
+def test_what_belongs_to_a_judge_model_needs_one(name):
+    with pytest.raises(SettingsError, match="belong to a --judge-model"):
+        options(**{name: Path("place")})
+    settings = options(judge_model="triton://host:8001/toxicity", **{name: Path("place")})
+    assert getattr(settings, name) == Path("place")
+
+
 def test_redis_options_that_contradict_each_other():
     with pytest.raises(SettingsError, match="--redis-ca: only a rediss:// URL"):
         options(redis_ca=Path("ca.pem"))

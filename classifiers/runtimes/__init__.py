@@ -14,17 +14,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from classifiers.model import Model
+    from classifiers.triton import ServedModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeOptions:
     """How a runtime may use the machine.
 
-    ``threads`` are those of one inference; ``accelerated`` allows a GPU where there is one.
+    ``threads`` are those of one inference; ``accelerated`` allows a GPU where there is one. ``server`` is
+    where a runtime asks that runs nothing itself.
     """
 
     threads: int = 1
     accelerated: bool = True
+    server: ServedModel | None = None
 
 
 class Runtime(Protocol):

@@ -30,20 +30,25 @@ _BATCH_WINDOWS_CUDA = 32
 # Errors only: its warnings about node placement are noise at every start.
 _LOG_ERRORS = 3
 
-_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_TYPES: Mapping[str, type[np.signedinteger]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+LOGITS = "logits"
 
 
 class _Node(Protocol):
     name: str
+    type: str
+    shape: Sequence[int | str | None]
 
 
 class _Session(Protocol):
     """The part of onnxruntime.InferenceSession that is used; the package ships no types."""
 
     def run(
-        self, outputs: Sequence[str] | None, feed: Mapping[str, NDArray[np.int64]]
+        self, outputs: Sequence[str] | None, feed: Mapping[str, NDArray[np.signedinteger]]
     ) -> list[NDArray[np.float32]]: ...
     def get_inputs(self) -> list[_Node]: ...
+    def get_outputs(self) -> list[_Node]: ...
     def get_providers(self) -> list[str]: ...
 
 
@@ -59,26 +64,50 @@ class OnnxRuntime:
                 "run: pip install 'headgate[cpu]', or 'headgate[gpu]' on a machine with CUDA"
             ) from None
         self._session, why_not_cuda = _open_session(library, model, options)
-        self._inputs = {node.name for node in self._session.get_inputs()}
-        if not {"input_ids", "attention_mask"} <= self._inputs <= _INPUTS:
-            raise ModelError(
-                f"model {model.id}: it takes {', '.join(sorted(self._inputs))}; "
-                "give an ONNX text classifier of input_ids, attention_mask and at most token_type_ids"
-            )
+        nodes = self._session.get_inputs()
+        self._inputs = _types_of(nodes, model.id)
+        self._output = _output_of(self._session.get_outputs(), model.id)
         on_cuda = self._session.get_providers()[0] == CUDA
-        self.batch_windows_max = _BATCH_WINDOWS_CUDA if on_cuda else _BATCH_WINDOWS_CPU
+        # An export for one row at a time says so.
+        batches = on_cuda and not any(isinstance(node.shape[0], int) for node in nodes)
+        self.batch_windows_max = _BATCH_WINDOWS_CUDA if batches else _BATCH_WINDOWS_CPU
         self._description = f"{model.id} on {CUDA}" if on_cuda else f"{model.id} on {CPU} ({why_not_cuda})"
 
     def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         """Logits [windows, columns]."""
-        feed = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if "token_type_ids" in self._inputs:
-            feed["token_type_ids"] = np.zeros_like(input_ids)
-        return self._session.run(None, feed)[0]
+        tensors = {"input_ids": input_ids, "attention_mask": attention_mask}
+        feed = {
+            # Of a single text, the type of every token is 0.
+            name: tensors.get(name, np.zeros_like(input_ids)).astype(kind, copy=False)
+            for name, kind in self._inputs.items()
+        }
+        return self._session.run([self._output], feed)[0]
 
     def describe(self) -> str:
         """The model and its execution provider."""
         return self._description
+
+
+def _types_of(nodes: Sequence[_Node], model_id: str) -> Mapping[str, type[np.signedinteger]]:
+    """The inputs of a text classifier and their types; no other can be fed."""
+    names = {node.name for node in nodes}
+    unknown = sorted(names - set(INPUTS)) or [node.name for node in nodes if node.type not in _TYPES]
+    if unknown or not set(INPUTS[:2]) <= names:
+        wrong = f"; {', '.join(unknown)} cannot be fed" if unknown else ""
+        raise ModelError(
+            f"model {model_id}: it takes {', '.join(sorted(names))}{wrong}; "
+            "give an ONNX text classifier of input_ids, attention_mask and at most token_type_ids, integers"
+        )
+    return {node.name: _TYPES[node.type] for node in nodes}
+
+
+def _output_of(nodes: Sequence[_Node], model_id: str) -> str:
+    names = [node.name for node in nodes]
+    if LOGITS in names:
+        return LOGITS
+    if len(names) != 1:
+        raise ModelError(f"model {model_id}: it gives {', '.join(names)}, of which none is {LOGITS}")
+    return names[0]
 
 
 def _open_session(library: ModuleType, model: Model, options: RuntimeOptions) -> tuple[_Session, str]:

@@ -25,7 +25,13 @@ def test_softmax_weighs_a_column_against_the_others():
     assert head(Activation.SOFTMAX).scores(logits).tolist() == pytest.approx([0.5, 1 / (1 + np.exp(-1))])
 
 
-@pytest.mark.parametrize("activation", list(Activation))
+def test_a_model_of_probabilities_is_taken_at_its_word():
+    # What is none is for the caller to refuse: see scores_of.
+    logits = np.array([[0.25, 3.0], [1.0, 0.5]], dtype=np.float32)
+    assert head(Activation.NONE).scores(logits).tolist() == [1.5, 0.25]
+
+
+@pytest.mark.parametrize("activation", [Activation.SIGMOID, Activation.SOFTMAX])
 @given(rows=st.lists(LOGITS, min_size=1, max_size=4))
 def test_any_finite_logits_give_a_score_between_0_and_1(activation, rows):
     scores = head(activation).scores(np.array(rows, dtype=np.float32))

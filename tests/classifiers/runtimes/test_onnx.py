@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from classifiers.errors import ModelError
@@ -13,15 +14,24 @@ CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 class Session:
-    def __init__(self, providers, inputs):
+    def __init__(self, providers, inputs, outputs):
         self._providers = providers
         self._inputs = inputs
+        self._outputs = outputs
+        self.fed = {}
+
+    def run(self, outputs, feed):
+        self.fed = feed
+        return [outputs]
 
     def get_providers(self):
         return self._providers
 
     def get_inputs(self):
-        return [SimpleNamespace(name=name) for name in self._inputs]
+        return [SimpleNamespace(name=name, type=kind, shape=shape) for name, kind, shape in self._inputs]
+
+    def get_outputs(self):
+        return [SimpleNamespace(name=name) for name in self._outputs]
 
 
 class Library:
@@ -29,10 +39,21 @@ class Library:
 
     __version__ = "1.0"
 
-    def __init__(self, offered, starts, *, inputs=("input_ids", "attention_mask"), broken=()):
+    def __init__(
+        self,
+        offered,
+        starts,
+        *,
+        inputs=("input_ids", "attention_mask"),
+        kind="tensor(int64)",
+        rows="batch",
+        outputs=("logits",),
+        broken=(),
+    ):
         self.offered = offered
         self.starts = starts
-        self.inputs = inputs
+        self.inputs = [(name, kind, [rows, "tokens"]) for name in inputs]
+        self.outputs = outputs
         self.broken = broken
         self.settings = []
         self.steps = []
@@ -53,7 +74,9 @@ class Library:
         self.steps.append(tuple(providers))
         if providers[0] in self.broken:
             raise RuntimeError("of the library's own")
-        return Session([one for one in providers if one in self.starts], self.inputs)
+        starts = [one for one in providers if one in self.starts]
+        self.session = Session(starts, self.inputs, self.outputs)
+        return self.session
 
 
 @pytest.fixture
@@ -102,6 +125,30 @@ def test_its_threads_never_spin(opened):
 def test_a_model_of_other_inputs_is_refused(opened):
     with pytest.raises(ModelError, match="give an ONNX text classifier"):
         opened(Library([CPU], [CPU], inputs=("pixel_values",)))
+    with pytest.raises(ModelError, match="; input_ids, attention_mask cannot be fed"):
+        opened(Library([CPU], [CPU], kind="tensor(float)"))
+
+
+def test_integers_are_fed_in_the_size_that_the_graph_takes(opened):
+    library = Library([CPU], [CPU], inputs=onnx.INPUTS, kind="tensor(int32)", outputs=("other", "logits"))
+    ids = np.asarray([[1, 2]])
+    assert opened(library).run(ids, np.ones_like(ids)) == ["logits"]
+    assert {name: (one.dtype, one.tolist()) for name, one in library.session.fed.items()} == {
+        "input_ids": (np.int32, [[1, 2]]),
+        "attention_mask": (np.int32, [[1, 1]]),
+        "token_type_ids": (np.int32, [[0, 0]]),
+    }
+
+
+def test_the_only_output_is_taken_whatever_its_name_and_of_several_none_is_guessed(opened):
+    ids = np.asarray([[1]])
+    assert opened(Library([CPU], [CPU], outputs=("scores",))).run(ids, ids) == ["scores"]
+    with pytest.raises(ModelError, match="it gives a, b, of which none is logits"):
+        opened(Library([CPU], [CPU], outputs=("a", "b")))
+
+
+def test_an_export_for_one_row_gets_one_at_a_time(opened):
+    assert opened(Library([CUDA, CPU], [CUDA, CPU], rows=1)).batch_windows_max == 1
 
 
 def test_without_onnxruntime_the_error_says_what_to_install(opened):

@@ -1,0 +1,1 @@
+"""Generated from ``proto/classifiers`` by ``proto/generate.py``."""
