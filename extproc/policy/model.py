@@ -144,7 +144,16 @@ _PATTERN: Final = (
 )
 _BESIDE: Final = "What must not stand there: a word character, a digit and so on; none is anything."
 Beside = Literal[
-    "none", "word", "not_word", "not_digit", "not_dashed", "not_dotted", "not_local", "not_host"
+    "none",
+    "word",
+    "not_word",
+    "not_digit",
+    "not_dashed",
+    "not_dotted",
+    "not_local",
+    "not_host",
+    "not_grouped",
+    "not_addressed",
 ]
 _Example = Annotated[str, StringConstraints(min_length=1, max_length=LIMITS.rule_example_chars_max)]
 

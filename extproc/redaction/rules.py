@@ -37,6 +37,8 @@ class Boundary(StrEnum):
     NOT_DOTTED = auto()
     NOT_LOCAL = auto()
     NOT_HOST = auto()
+    NOT_GROUPED = auto()
+    NOT_ADDRESSED = auto()
 
 
 EXCLUDED: Final = {
@@ -48,6 +50,9 @@ EXCLUDED: Final = {
     Boundary.NOT_LOCAL: cs.union(cs.WORD, cs.of_chars(".%+-"), ((0xC0, 0x4FF),)),
     # The same with the sign before the host of a mail address.
     Boundary.NOT_HOST: cs.union(cs.WORD, cs.of_chars(".%+-@"), ((0xC0, 0x4FF),)),
+    # What joins the groups of an IPv6 address, and the octets at its end.
+    Boundary.NOT_GROUPED: cs.union(cs.WORD, cs.of_chars(":")),
+    Boundary.NOT_ADDRESSED: cs.union(cs.WORD, cs.of_chars(":.")),
 }
 """The neighbours that each boundary but NONE and WORD forbids."""
 

@@ -1,15 +1,17 @@
 """Compares the rule packs with Presidio's own pattern recognizers, per entity type.
 
-    python tests/bench/compare_recognizers.py --data DIR --presidio PYTHON [--json FILE]
+    python tests/bench/compare_recognizers.py --data DIR --presidio PYTHON [--write]
 
-``DIR`` holds ``pii_recognizer_cases/recognizer_cases.json`` (Presidio's conformance cases) and
-``pii_presidio_v2_oddtemplates/data.jsonl`` (texts with spans); either may be missing. ``PYTHON`` is the
-interpreter of an environment in which presidio-analyzer is installed: it is no dependency, no model is
-needed, and this file runs itself there with ``--worker``.
+``--write`` keeps the scores in ``recognizers.json`` and puts their sum into the README. ``DIR`` holds
+``pii_recognizer_cases/recognizer_cases.json`` (Presidio's conformance cases, which both sides were written
+with) and ``pii_presidio_v2_oddtemplates/data.jsonl`` (texts with spans); either may be missing. ``PYTHON``
+is the interpreter of an environment in which presidio-analyzer is installed: it is no dependency, no model
+is needed, and this file runs itself there with ``--worker``.
 
 Both sides are asked for one type at a time, in every shape they know, as a policy that names the type
 asks. A finding is right where it covers a marked span of its type; a naming word that it takes along does
-no harm, for either side. A finding that touches no marked span of its type is wrong.
+no harm, for either side. A finding that touches no marked span of its type is wrong. Blanks and quotation
+marks at the ends of a marked span are no part of it.
 """
 
 from __future__ import annotations
@@ -27,6 +29,12 @@ from typing import TypeAlias
 
 # Where it finds extproc, from whatever folder it is run; the worker's environment has no need of it.
 sys.path[:0] = [str(Path(__file__).parents[2])]
+
+_UNMARKED = " \t\n\"'"
+
+ROOT = Path(__file__).parents[2]
+FIGURES = Path(__file__).with_name("recognizers.json")
+BEGIN, END = "<!-- recognizers: begin (tests/bench/compare_recognizers.py) -->", "<!-- recognizers: end -->"
 
 Span: TypeAlias = "tuple[int, int]"
 # By entity type and side: counts, precision, recall, F2.
@@ -84,6 +92,14 @@ class Tally:
         }
 
 
+def trimmed(text: str, marked: dict[str, int]) -> Span:
+    """A marked span without blanks and quotation marks at its ends."""
+    start, end = marked["start"], marked["end"]
+    value = text[start:end]
+    start += len(value) - len(value.lstrip(_UNMARKED))
+    return start, start + len(value.strip(_UNMARKED))
+
+
 def read_cases(path: Path) -> list[Example]:
     """The conformance cases of recognizers as they are by default."""
     found = []
@@ -93,7 +109,7 @@ def read_cases(path: Path) -> list[Example]:
         for case in table["cases"]:
             spans = None
             if case.get("spans_enumerated") or not case["expected_count"]:
-                spans = tuple((one["start"], one["end"]) for one in case.get("expected", ()))
+                spans = tuple(trimmed(case["text"], one) for one in case.get("expected", ()))
                 spans = spans if len(spans) == case["expected_count"] else None
             found.append(
                 Example(
@@ -236,26 +252,78 @@ def table(title: str, scores: Scores) -> str:
     return "\n".join(rows)
 
 
+def summary(scores: Scores) -> dict[str, dict[str, float]]:
+    """Over the types that both sides have: what each found, and its lowest F2."""
+    both = [sides for sides in scores.values() if "presidio" in sides]
+    found: dict[str, dict[str, float]] = {}
+    for side in ("ours", "presidio"):
+        counts = {key: sum(sides[side][key] for sides in both) for key in ("right", "missed", "wrong")}
+        found[side] = counts | {"f2_min": min(sides[side]["f2"] for sides in both)}
+    return found
+
+
+def section(results: dict[str, Scores], version: str) -> str:
+    """What stands in the README between the markers."""
+    rows = []
+    for title, scores in results.items():
+        both = sum("presidio" in sides for sides in scores.values())
+        for side, one in summary(scores).items():
+            name = "Headgate" if side == "ours" else "Presidio"
+            counts = " | ".join(f"{one[key]:,.0f}" for key in ("right", "missed", "wrong"))
+            rows.append(f"| {title}, {both} types: {name} | {counts} | {one['f2_min']:.2f} |")
+    return "\n".join(
+        [
+            f"Beside the pattern recognizers of Presidio {version}, of the types that both have, asked for one",
+            "at a time: on texts with marked values, and on Presidio's own cases, which both were written with.",
+            "By type: [`recognizers.json`](tests/bench/recognizers.json).",
+            "",
+            "|  | found | missed | wrong | lowest F2 of a type |",
+            "|---|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def write_readme(path: Path, text: str) -> None:
+    """Put the section between the markers. ValueError where there are none."""
+    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{path.name} has no markers for the comparison")
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def version_of(python: str) -> str:
+    """Presidio's version in that environment."""
+    code = "import importlib.metadata as m; print(m.version('presidio-analyzer'))"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  as above
+    return done.stdout.strip()
+
+
 def main() -> None:
     """Print the tables; write the scores."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--presidio", metavar="PYTHON")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--write", action="store_true", help="into recognizers.json and README.md")
     arguments = parser.parse_args()
     if arguments.worker:
         worker()
         return
     cases = arguments.data / "pii_recognizer_cases" / "recognizer_cases.json"
     texts = arguments.data / "pii_presidio_v2_oddtemplates" / "data.jsonl"
-    scores = {}
-    for title, path, read in (("Texts", texts, read_texts), ("Recognizer cases", cases, read_cases)):
+    results = {}
+    for title, path, read in (("Texts", texts, read_texts), ("Cases", cases, read_cases)):
         if path.exists():
-            scores[title] = compare(read(path), arguments.presidio)
-            print(table(title, scores[title]), end="\n\n")  # noqa: T201  a command's output
-    if arguments.json:
-        arguments.json.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+            results[title] = compare(read(path), arguments.presidio)
+            print(table(title, results[title]), end="\n\n")  # noqa: T201  a command's output
+    version = version_of(arguments.presidio)
+    print(section(results, version))  # noqa: T201  a command's output
+    if arguments.write:
+        found = {"presidio": version, "results": results}
+        FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_readme(ROOT / "README.md", section(results, version))
 
 
 if __name__ == "__main__":

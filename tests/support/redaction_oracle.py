@@ -21,6 +21,8 @@ FORBIDDEN = {
     Boundary.NOT_DOTTED: re.compile(r"[A-Za-z0-9_.]"),
     Boundary.NOT_LOCAL: re.compile(r"[A-Za-z0-9_.%+\u00c0-\u04ff-]"),
     Boundary.NOT_HOST: re.compile(r"[A-Za-z0-9_.%+@\u00c0-\u04ff-]"),
+    Boundary.NOT_GROUPED: re.compile(r"[A-Za-z0-9_:]"),
+    Boundary.NOT_ADDRESSED: re.compile(r"[A-Za-z0-9_:.]"),
 }
 
 

@@ -16,6 +16,12 @@ _HEX4 = "[0-9A-Fa-f]{1,4}"
 _OCTET = r"\d{1,3}"
 _IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
 _AFTER_GAP = rf"(?:{_HEX4}:){{0,5}}{_IPV4}|{_HEX4}(?::{_HEX4}){{0,6}}"
+# Eight groups, or fewer around one gap; the last two may be written as IPv4.
+_IPV6: Final = (
+    rf"{_HEX4}(?::{_HEX4}){{5}}:(?:{_HEX4}:{_HEX4}|{_IPV4})"
+    rf"|{_HEX4}(?::{_HEX4}){{0,6}}::(?:{_AFTER_GAP})?|::(?:{_AFTER_GAP})?"
+)
+_ADDRESSED: Final = "(?:[A-Za-z_]{1,24}:)?"
 _LOCAL = r"[A-Za-z0-9_.%+\-\u00c0-\u04ff]"
 _LABEL = r"[A-Za-z0-9\u00c0-\u04ff][A-Za-z0-9\-\u00c0-\u04ff]{0,62}"
 _DAY: Final = r"(?:0?[1-9]|[12]\d|3[01])"
@@ -92,19 +98,53 @@ RULES: Final[tuple[Rule, ...]] = (
         matches=("192.168.0.1", "10.0.0.0/8.", "255.255.255.255"),
         rejects=("192.168.0", "256.1.1.1", "1.2.3.4567"),
     ),
+    # A colon beside an address would be of a longer, broken one: so a word with its colon before it, and
+    # colons after it, are of the match.
     Rule(
         name="ipv6",
         entity_type="IP_ADDRESS",
         pack="pii",
-        # Eight groups, or fewer around one gap; the last two may be written as IPv4.
-        body=rf"(?:{_HEX4}(?::{_HEX4}){{5}}:(?:{_HEX4}:{_HEX4}|{_IPV4})"
-        rf"|{_HEX4}(?::{_HEX4}){{0,6}}::(?:{_AFTER_GAP})?|::(?:{_AFTER_GAP})?)"
-        r"(?:%[A-Za-z0-9]{1,15})?(?:/\d{1,3})?",
-        validator=generic.ipv6,
+        body=rf"{_ADDRESSED}(?:{_IPV6})(?:%[A-Za-z0-9]{{1,15}})?(?:/\d{{1,3}})?:{{0,3}}",
+        left=Boundary.NOT_GROUPED,
+        right=Boundary.NOT_GROUPED,
+        validator=generic.ipv6_ended,
         needs="0123456789",
         score=0.6,
-        matches=("2001:db8::8a2e:370:7334", "::1", "fe80::1", "2345:425:2CA1::23b5", "fe80::1%eth0/64"),
-        rejects=("12:30:45", "::", "std::vector", "684D:1111:222:3333:4444:5555:77", "add::bad"),
+        matches=(
+            *("2345:425:2CA1::23b5", "fe80::1%eth0/64", "::ffff:10.0.0.1.", "fe80::a.", "fe80::a: down"),
+            *("addr:fe80::a",),
+        ),
+        rejects=(
+            *("12:30:45", "::", "std::vector", "684D:1111:222:3333:4444:5555:77", "add::bad"),
+            *("2001::25de::cade", "2001::db8::1", "text2001:db8::a", "12345:db8::a"),
+        ),
+    ),
+    # What ends in one to three digits could go on as IPv4 in its last groups: so are dots after it.
+    Rule(
+        name="ipv6-short",
+        entity_type="IP_ADDRESS",
+        pack="pii",
+        body=rf"{_ADDRESSED}(?:{_IPV6})[.:]{{0,3}}",
+        left=Boundary.NOT_GROUPED,
+        right=Boundary.NOT_ADDRESSED,
+        validator=generic.ipv6_open,
+        needs="0123456789",
+        score=0.6,
+        matches=("2001:db8::8a2e:370:734", "::1", "fe80::1", "to fe80::1.", "fe80::1: down", "src:fe80::1"),
+        rejects=("::ffff:256.0.0.1", "::ffff:192.168.1", "2001:db8::256.1.1.1", "12:30:45", "::"),
+    ),
+    # The address that stands for any; code is full of these.
+    Rule(
+        name="ipv6-unspecified",
+        entity_type="IP_ADDRESS",
+        pack="pii",
+        body="::",
+        left=Boundary.NOT_GROUPED,
+        right=Boundary.NOT_GROUPED,
+        score=0.3,
+        default=False,
+        matches=("src=:: dst=::", "Unspecified ::"),
+        rejects=(":::", "std::vector", "a:: b"),
     ),
     Rule(
         name="mac",

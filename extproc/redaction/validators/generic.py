@@ -90,13 +90,43 @@ def ipv6(value: str) -> bool:
     address, _, prefix = value.partition("/")
     if not _counts(address.partition("%")[0]) or _DIGIT.search(value) is None:
         return False
-    if prefix and int(prefix) > 128:  # noqa: PLR2004  RFC 4291
+    if prefix and not (prefix.isdecimal() and int(prefix) <= 128):  # noqa: PLR2004  RFC 4291
         return False
     try:
         ipaddress.IPv6Address(address)
     except ValueError:
         return False
     return True
+
+
+def ipv6_ended(value: str) -> bool:
+    """An IPv6 address whose end is sure: no digits alone in its last group, or a zone or a prefix length.
+
+    A word with a colon may stand before it, and colons after it.
+    """
+    return _any_ipv6(value, ":", sure=True)
+
+
+def ipv6_open(value: str) -> bool:
+    """The same for an address that could go on as IPv4, with dots or colons after it."""
+    return _any_ipv6(value, ":.", sure=False)
+
+
+_NAME: Final = re.compile(r"(?![0-9A-Fa-f]{1,4}:)[A-Za-z_]{1,24}:")
+_OPEN: Final = re.compile(r".*:[0-9]{1,3}")
+_ENDS_MAX: Final = 3
+
+
+def _any_ipv6(value: str, ends: str, *, sure: bool) -> bool:
+    name = _NAME.match(value)
+    address = value[name.end() :] if name else value
+    for _ in range(_ENDS_MAX + 1):
+        if (_OPEN.fullmatch(address) is None) is sure and ipv6(address):
+            return True
+        if address[-1:] not in ends:
+            return False
+        address = address[:-1]
+    return False
 
 
 def _counts(groups: str) -> bool:
