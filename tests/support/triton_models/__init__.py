@@ -24,6 +24,9 @@ LAYOUT = {
     "late_final": ("late_final", "late_final"),
     # Text to eight numbers.
     "embedder": ("embedder", "embedder"),
+    # Classifiers that judge prompts, of texts and of token ids.
+    "text_judge": ("text_judge", "text_judge"),
+    "token_judge": ("token_judge", "token_judge"),
 }
 
 
