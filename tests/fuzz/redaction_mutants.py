@@ -2,11 +2,13 @@
 
 make mutants                       every seeded bug, as a table, with the kill rate; 1 where one survives
 make mutants MUTANTS='--only kernel'
+make mutants MUTANTS=--write       and keep what noticed each in tests/bench/mutants.json
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import signal
@@ -22,6 +24,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from redaction_bugs import Bug, bugs, tree  # noqa: E402 - it stands in a folder that only tests know.
+
+REPORT = ROOT / "tests" / "bench" / "mutants.json"
 
 _SLICE = "test_a_batch_has_every_kind_of_document_and_every_check_and_no_difference"
 # In this order, each only if the one before noticed nothing; seconds to a minute each. The tests of the
@@ -51,21 +55,32 @@ def main() -> int:
         if noticed_by(None, STAGES):
             print("the tests fail without any bug")  # noqa: T201 - a command.
             return 1
-        killed = 0
+        noticed: dict[str, str] = {}
         found = pool.map(lambda bug: (bug, noticed_by(bug, STAGES)), [bug for bug in chosen if bug.there()])
         for bug, stage in found:
-            killed += bool(stage)
+            noticed[bug.name] = stage
             print(f"{bug.file:<14} {bug.name:<52} {stage or 'SURVIVES'}", flush=True)  # noqa: T201 - a command.
-    total = len(chosen) - len(moved)
+    killed = sum(map(bool, noticed.values()))
     took_s = time.monotonic() - began
-    print(f"{killed} of {total} killed ({killed / max(total, 1):.0%}) in {took_s:.0f} s")  # noqa: T201 - a command.
+    print(f"{killed} of {len(noticed)} killed ({killed / max(len(noticed), 1):.0%}) in {took_s:.0f} s")  # noqa: T201 - a command.
+    if arguments.write:
+        write(noticed)
     return 0 if killed == len(chosen) else 1
+
+
+def write(noticed: Mapping[str, str]) -> None:
+    """Keep what noticed each bug; those that did not run keep what is known of them."""
+    kept = json.loads(REPORT.read_text(encoding="utf-8"))["noticed_by"] if REPORT.exists() else {}
+    every = {bug.name: {**kept, **noticed}.get(bug.name, "") for bug in bugs()}
+    report = {"bugs": len(every), "killed": sum(map(bool, every.values())), "noticed_by": every}
+    REPORT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", default="", help="bugs whose file and name match this expression")
+    parser.add_argument("--write", action="store_true", help="into tests/bench/mutants.json")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     return parser.parse_args()
 
