@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from extproc.cli_parts import FILE, CannotAsk, Fails
+from extproc.cli_parts import FILE, FOLDER, CannotAsk, Fails
 from extproc.domain.errors import HeadgateError, PolicyError
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ def pipeline(*, policy: Path | None) -> None:
 )
 @click.option("--answer", type=click.File("rb"), help="What the model would say to it (text).")
 @click.option("--answer-body", type=click.File("rb"), help="What its server would send (JSON or events).")
-@click.option("--no-model", is_flag=True, help="Leave the classifier out.")
+@click.option("--judge-model", envvar="HEADGATE_JUDGE_MODEL", help="As that of `headgate serve`.")
+@click.option("--judge-tokenizer", type=FOLDER, envvar="HEADGATE_JUDGE_TOKENIZER", help="As there.")
+@click.option("--judge-ca", type=FILE, envvar="HEADGATE_JUDGE_CA", help="As there.")
+@click.option("--no-model", is_flag=True, help="Leave the classifiers out.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(  # noqa: PLR0913 - one for each word of the command.
     *,
@@ -52,6 +55,9 @@ def check(  # noqa: PLR0913 - one for each word of the command.
     headers: tuple[str, ...],
     answer: BinaryIO | None,
     answer_body: BinaryIO | None,
+    judge_model: str | None,
+    judge_tokenizer: Path | None,
+    judge_ca: Path | None,
     no_model: bool,
     as_json: bool,
 ) -> None:
@@ -71,6 +77,7 @@ def check(  # noqa: PLR0913 - one for each word of the command.
         method=method,
         headers=headers,
         model=not no_model,
+        judge=(judge_model, judge_tokenizer, judge_ca),
         as_json=as_json,
     )
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from extproc.cli_parts import FILE, Fails
+from extproc.cli_parts import FILE, FOLDER, Fails
 from extproc.domain.errors import HeadgateError
 
 
@@ -124,7 +124,7 @@ from extproc.domain.errors import HeadgateError
 )
 @click.option(
     "--judge-tokenizer",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=FOLDER,
     envvar="HEADGATE_JUDGE_TOKENIZER",
     help="Directory with tokenizer.json and config.json of a model on a Triton that takes token ids.",
 )

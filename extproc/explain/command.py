@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
+    from extproc.explain.run import Scoring
     from extproc.policy.loading import LoadedPolicy
 
 PASSES: Final = 0
@@ -33,7 +34,10 @@ _METHOD: Final = re.compile(r"[A-Z]{1,16}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckOptions:
-    """The words of the command; None where one was left out."""
+    """The words of the command; None where one was left out.
+
+    ``judge`` are the three about a judge model: its place, its tokenizer's directory, its authorities.
+    """
 
     policy: Path
     tenant: str | None = None
@@ -42,6 +46,7 @@ class CheckOptions:
     method: str | None = None
     headers: tuple[str, ...] = ()
     model: bool = True
+    judge: tuple[str | None, Path | None, Path | None] = (None, None, None)
     as_json: bool = False
 
 
@@ -80,14 +85,23 @@ def run_check(
         answer=None if answer is None else _text(answer),
         answer_body=None if answer_body is None else _content(answer_body),
     )
-    scoring = None
-    if options.model:
-        from extproc.explain.scoring import model_scoring  # noqa: PLC0415 - loads the service's parts.
-
-        scoring = model_scoring()
+    scoring = _scoring(options) if options.model else None
     told = explain(question, loaded, scoring)
     text = explanation_json(told) if options.as_json else explanation_text(told)
     return text, BLOCKED if told.action is Action.BLOCK else PASSES
+
+
+def _scoring(options: CheckOptions) -> Scoring:
+    # Both load the service's parts.
+    from extproc.explain.scoring import model_scoring  # noqa: PLC0415 - see above.
+    from extproc.judges import JudgePlace  # noqa: PLC0415 - see above.
+
+    model, tokenizer, authorities = options.judge
+    if model is not None:
+        return model_scoring(JudgePlace(model=model, tokenizer=tokenizer, authorities=authorities))
+    if tokenizer is not None or authorities is not None:
+        raise ExplainError("--judge-tokenizer and --judge-ca belong to a --judge-model")
+    return model_scoring()
 
 
 def _only_tenant(loaded: LoadedPolicy) -> str:

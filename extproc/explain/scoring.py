@@ -1,4 +1,4 @@
-"""The classifier of the service in this process: the same model, windows and bounds."""
+"""The classifiers of the service in this process: the same models, windows and bounds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from extproc.app import open_classifier
 from extproc.domain.errors import DependencyError
 from extproc.domain.limits import LIMITS
 from extproc.edge.inference import InferenceBounds, InferenceService
+from extproc.explain.model import ExplainError
+from extproc.judges import INJECTION, NONE, JudgePlace, open_judges
 
 if TYPE_CHECKING:
     from extproc.domain.effects import Classify, Scores
@@ -16,14 +18,16 @@ if TYPE_CHECKING:
     from extproc.explain.run import Scoring
 
 
-def model_scoring() -> Scoring:
-    """Load the model.
+def model_scoring(judge: JudgePlace | None = None) -> Scoring:
+    """Load the model, and the operator's own.
 
     Raises:
-        StartError: it cannot be loaded.
+        HeadgateError: one cannot be loaded.
     """
+    own = NONE if judge is None else open_judges(judge, threads=1)
+    heads = {INJECTION: open_classifier(threads=1), **own.heads}
     service = InferenceService(
-        {"injection": open_classifier(threads=1)},
+        heads,
         InferenceBounds(
             workers=1,
             queue_texts_max=LIMITS.classify_queue_max,
@@ -34,6 +38,11 @@ def model_scoring() -> Scoring:
     )
 
     def score(effect: Classify) -> Scores | FailureKind:
+        if effect.head not in heads:
+            raise ExplainError(
+                f"the policy asks for the head {effect.head}, which no model here has; give --judge-model "
+                "as to `headgate serve`, or leave classifiers out with --no-model"
+            )
         deadline_ms = LIMITS.explain_classify_deadline_ms
         try:
             return asyncio.run(service.classify(effect, deadline_ms=deadline_ms))
