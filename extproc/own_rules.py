@@ -102,7 +102,10 @@ def _body_faults(number: int, entry: RuleEntry) -> list[RuleFault]:
     try:
         alone = compile_rules([_rule(entry)])
     except RuleError as error:
-        instead = "write a pattern that is bounded, or one with `right: none` that may grow"
+        instead = (
+            "write literals, classes, groups, |, ?, *, + and {m,n} that find no empty text and end; "
+            "what may go on needs `right: none`"
+        )
         return [RuleFault(rule=number, field=("pattern",), what=error.why, instead=instead)]
     faults = []
     for field, examples, wanted in (("matches", entry.matches, True), ("rejects", entry.rejects, False)):

@@ -118,7 +118,7 @@ def _fault(
             what, instead = _PATTERNS.get(str(bounds.get("pattern")), _NOT_TEXT)
         case "value_error":
             # Text of the guard's own check of its settings: from a closed list, as its messages are.
-            what, instead = str(bounds.get("error")), "change one of them"
+            what, instead = str(bounds.get("error")), "change what stands there"
         case _ if kind in _TYPES:
             what, instead = _TYPES[kind]
         case _ if bound := _bound(kind, bounds):

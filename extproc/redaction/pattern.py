@@ -30,7 +30,7 @@ class PatternError(ValueError):
     """A body that is not a restricted regular expression; ``at`` is the code point in it."""
 
     def __init__(self, why: str, at: int) -> None:
-        super().__init__(f"{why} at {at}")
+        super().__init__(f"{why}, after character {at}")
         self.why = why
         self.at = at
 

@@ -66,7 +66,8 @@ class Plan:
                 self.ready.append(replacement(operator, rule.entity_type, ""))
                 continue
             if mask >> number & 1 and automaton.shapes[number].chars_max is None:
-                raise RuleError(rule.name, "an unbounded match cannot be masked or hashed")
+                why = "has no longest match, so its values can be neither masked nor hashed"
+                raise RuleError(rule.name, f"{why}: write redact, replace:TEXT or pseudonym")
             self.valued |= 1 << number
             self.ready.append(None)
         bits: dict[str | None, int] = {}

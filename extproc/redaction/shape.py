@@ -53,7 +53,7 @@ def shape(rule: Rule) -> Shape:
     if longest is None and rule.validator is not None:
         raise RuleError(rule.name, "a validated body must have a longest match")
     if longest is None and rule.right is not Boundary.NONE:
-        raise RuleError(rule.name, "an unbounded body must end in no boundary: accept, then extend")
+        raise RuleError(rule.name, "an unbounded body must end in no boundary")
     written = positions.build(node)
     moves = _determinise(rule.name, written)
     decided_late = rule.validator is not None or rule.right is not Boundary.NONE
