@@ -31,7 +31,7 @@ def bodies() -> None:
 @bodies.command("new-key")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def new_key(*, file: Path) -> None:
-    """Make a reviewer's key: the private one into FILE, the public one to standard output.
+    """Make a reviewer's key: the private one into FILE; for the policy, the public one is printed.
 
     The service needs the public one only. Keep FILE where the service cannot read it.
     """
