@@ -8,6 +8,7 @@ import pickle
 
 import pytest
 from tiny_classifier import LABELS, WORDS, graph, table_of, write_directory
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from classifiers.classifier import Classifier
 from classifiers.errors import ModelError
@@ -15,6 +16,7 @@ from classifiers.huggingface import head_name, heads_of, read_directory
 from classifiers.model import Activation
 from classifiers.registry import load_operator
 from classifiers.runtimes import RuntimeOptions, discover
+from classifiers.windows import Windower
 
 
 def opened(place, head):
@@ -50,6 +52,34 @@ def test_every_word_of_a_long_text_is_judged(folder):
         (score,) = toxic.score([" ".join(words)])
         assert score.score > 0.9, at
         assert score.window_count > 4
+
+
+def byte_pairs():
+    """A tokenizer as RoBERTa's and ModernBERT's are: of bytes, with special tokens of other names."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    special = ["<s>", "<pad>", "</s>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    made.train_from_iterator(["the garden and the library"] * 20, trainer)
+    made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return made
+
+
+def test_bytes_in_pairs_are_all_in_a_window_and_special_tokens_are_the_models_own(folder):
+    made = byte_pairs()
+    made.save(str(folder / "tokenizer.json"))
+    windower = Windower(load_operator(folder))
+    text = "the garden </s> <s> \U0001f600 h\u00e4 " * 900
+    cut = windower.cut(text)
+    covered = bytearray(len(text))
+    for window in cut.windows:
+        covered[window.start : window.end] = b"\x01" * (window.end - window.start)
+        assert (window.ids[0], window.ids[-1]) == (0, 2)
+        assert not {0, 1, 2} & set(window.ids[1:-1].tolist())
+    assert covered == b"\x01" * len(text)
 
 
 def test_its_id_is_its_name_and_a_digest_of_all_that_was_read(folder):
