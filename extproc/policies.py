@@ -23,6 +23,7 @@ from extproc.policy.faults import nearest, policy_error
 from extproc.policy.keys import hash_key
 from extproc.policy.loading import (
     LoadedPolicy,
+    ModelledSettings,
     RuleFault,
     RuleVocabulary,
     fault_at,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from extproc.policy.model import RuleEntry
     from extproc.policy.tree import Place
 
+# The models that find names and addresses in answers. None is shipped.
+SPAN_MODELS: frozenset[str] = frozenset()
 # Plans that are made in advance; what a larger policy has besides is made when it is asked for.
 _PREPARED_MAX: Final = LIMITS.prefilters_max
 _HASH_LABEL: Final = "operator:hash"
@@ -140,6 +143,7 @@ def loader(
     def load_content(content: bytes) -> RoutedPolicy:
         loaded = parse_content(content, guard_specs(), _vocabulary(), source=source)
         check_bodies(loaded, keeps_bodies=keeps_bodies)
+        check_models(loaded)
         if heads is not None:
             check_heads(loaded, heads)
         try:
@@ -230,6 +234,29 @@ def check_heads(loaded: LoadedPolicy, heads: frozenset[str]) -> None:
         raise policy_error(loaded.source, faults)
 
 
+def check_models(loaded: LoadedPolicy) -> None:
+    """Whether the service has the models that a policy wants to read answers.
+
+    Raises:
+        PolicyError: it has not.
+    """
+    has = ", ".join(sorted(SPAN_MODELS)) or "none"
+    faults = [
+        fault_at(
+            loaded.document,
+            ("policies", policy, "guards", guard, "model"),
+            "names a model that this service does not have",
+            f"take the model out, or name one that it has ({has})",
+        )
+        for policy, sections in loaded.file.policies.items()
+        for guard, section in sections.items()
+        if isinstance(section.settings, ModelledSettings)
+        and section.settings.model.name not in {"", *SPAN_MODELS}
+    ]
+    if faults:
+        raise policy_error(loaded.source, faults)
+
+
 def default_policy() -> Path:
     """The shipped policy."""
     return Path(str(files("extproc.policy") / "default.yaml"))
@@ -243,6 +270,7 @@ def check_policy(path: Path, envoy: Path | None = None) -> str:
     """
     loaded = load(path)
     check_bodies(loaded, keeps_bodies=True)
+    check_models(loaded)
     if envoy is not None:
         check_routes(loaded, routes_of(envoy))
     return summary_text(loaded, guard_specs())

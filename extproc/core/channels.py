@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from extproc.domain.ports import RuleWatch
-from extproc.domain.verdict import Mode
+from extproc.domain.verdict import Mode, OnError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,11 +27,12 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """A guard's judge with the guard's name and mode."""
+    """A guard's judge with the guard's name, its mode, and what holds where its model fails."""
 
     guard: str
     mode: Mode
     rules: JudgeWatch
+    on_error: OnError = OnError.BLOCK
 
     @property
     def touches(self) -> bool:
@@ -85,6 +86,11 @@ class ChannelScan:
         self._shadow = _scanner(watches, Mode.SHADOW, factory)
 
     @property
+    def done(self) -> bool:
+        """Whether all is decided once the end was fed: rules ask nobody."""
+        return True
+
+    @property
     def held_chars(self) -> int:
         """Code points that wait for more text before they may go out."""
         return self._enforced.held_chars if self._enforced is not None else 0
@@ -127,13 +133,13 @@ class ChannelScan:
         self, findings: tuple[Finding, ...], mode: Mode
     ) -> tuple[tuple[Watch | Judge, Finding], ...]:
         watches = [watch for watch in self._watches if watch.mode is mode]
-        return tuple((_watch_for(watches, finding), finding) for finding in findings)
+        return tuple((watch_for(watches, finding), finding) for finding in findings)
 
     def _attribute_each(
         self, findings: Sequence[tuple[int, Finding]], mode: Mode
     ) -> list[tuple[int, Watch | Judge, Finding]]:
         watches = [watch for watch in self._watches if watch.mode is mode] if findings else []
-        return [(piece, _watch_for(watches, finding), finding) for piece, finding in findings]
+        return [(piece, watch_for(watches, finding), finding) for piece, finding in findings]
 
 
 def _piece(found: tuple[int, Watch | Judge, Finding]) -> int:
@@ -145,7 +151,7 @@ def _scanner(watches: tuple[Watch, ...], mode: Mode, factory: ScannerFactory) ->
     return factory(rules) if rules else None
 
 
-def _watch_for(watches: list[Watch], finding: Finding) -> Watch:
+def watch_for(watches: list[Watch], finding: Finding) -> Watch:
     """The watch whose pack the finding's detector (``pack/rule``) belongs to."""
     pack = finding.detector.partition("/")[0]
     for watch in watches:

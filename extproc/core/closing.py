@@ -143,6 +143,7 @@ def record_of(
         segments_judged=len(segments) if exchange.decided else 0,
         chars_judged=sum(len(segment.text) for segment in segments) if exchange.decided else 0,
         answer_chars_judged=exchange.answer_chars,
+        answer_chars_unread=exchange.answer_chars_unread,
         answer_frames=exchange.answer_frames,
         held_chars_max=exchange.held_chars_max,
         tokens_reserved=exchange.reservation.tokens if exchange.reservation is not None else None,
@@ -222,6 +223,8 @@ class Books:
         self._asked: set[int] = set()
         self._settling: dict[int, tuple[Exchange, int]] = {}
         self._closed_early: dict[int, int] = {}
+        # Records that wait for models that only tell.
+        self._untold: dict[int, tuple[Exchange, int, Settled | None]] = {}
         self._renewing = False
         self._told: cmd.Annotate | None = None
         self._over = Over()
@@ -234,7 +237,7 @@ class Books:
     @property
     def settled(self) -> bool:
         """Whether nothing is owed any more."""
-        return not self._reserving and not self._settling
+        return not self._reserving and not self._settling and not self._untold
 
     @property
     def request_id(self) -> str:
@@ -280,6 +283,17 @@ class Books:
             self._reserving[effect_id] = (exchange, effect.reservation, bound.on_error)
         return effect_id
 
+    def question(self, exchange: Exchange, effect: Effect, deadline_ms: int, *, owed: bool) -> int:
+        """Ask a model about an answer; gives the effect's id. Whoever asks takes the answer himself."""
+        return self._run(exchange, effect, deadline_ms, owed=owed)
+
+    def told(self, exchange: Exchange) -> None:
+        """Write the record that waited for models that only tell."""
+        exchange.untold = False
+        waiting = self._untold.pop(id(exchange), None)
+        if waiting is not None:
+            self._emit(*waiting)
+
     def effect_answered(self, effect_id: int, answer: Answer | FailureKind) -> bool:
         """Book an answer; True where it was a guard's question and its guard must hear of it."""
         settling = self._settling.pop(effect_id, None)
@@ -314,6 +328,15 @@ class Books:
     def enter(self, tenant: str) -> None:
         """The stream's caller is known."""
         self._commands.append(cmd.Enter(tenant))
+
+    def mind_answer(self, after_us: int) -> None:
+        """Text waits for a model, and may not wait longer than this."""
+        after_ms = max(-(-after_us // 1_000), 1)
+        self._commands.append(cmd.SetDeadline(DeadlineKind.ANSWER, after_ms))
+
+    def let_go(self) -> None:
+        """Text of the stream has gone out that a model had not read in time."""
+        self._commands.append(cmd.ReportUnread(self.request_id))
 
     def forwarded(self, exchange: Exchange) -> None:
         """The model has the request: keep its lease alive while the answer runs."""
@@ -354,13 +377,16 @@ class Books:
         effect_id = self._run(exchange, effect, self._limits.ledger_deadline_ms)
         self._settling[effect_id] = (exchange, status)
 
-    def _run(self, exchange: Exchange, effect: Effect, deadline_ms: int) -> int:
+    def _run(self, exchange: Exchange, effect: Effect, deadline_ms: int, *, owed: bool = False) -> int:
         self._effects += 1
         number = max(exchange.key, 0)
-        self._commands.append(cmd.RunEffect(self._effects, effect, deadline_ms, number))
+        self._commands.append(cmd.RunEffect(self._effects, effect, deadline_ms, number, owed))
         return self._effects
 
     def _emit(self, exchange: Exchange, status: int, settled: Settled | None) -> None:
+        if exchange.untold:
+            self._untold[id(exchange)] = (exchange, status, settled)
+            return
         if exchange.reservation is not None and settled is None:
             exchange.degraded = True
         record = record_of(exchange, self._facts, at_us=self.now_us, status=status, settled=settled)

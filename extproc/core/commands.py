@@ -87,13 +87,15 @@ class Annotate:
 class RunEffect:
     """Ask the edge; the answer comes back as EffectDone or EffectFailed with the same id.
 
-    ``exchange`` is the number of the exchange that asks, as in its record.
+    ``exchange`` is the number of the exchange that asks, as in its record. ``owed``: the record waits for
+    the answer, so that it is wanted also when the stream is done.
     """
 
     effect_id: int
     effect: Effect
     deadline_ms: int
     exchange: int
+    owed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,13 @@ class ReportBug:
     where: str
 
 
+@dataclass(frozen=True, slots=True)
+class ReportUnread:
+    """Text of an answer went out that a model had not read in time; said once for a stream."""
+
+    request_id: str
+
+
 Command = (
     ReplyHeaders
     | ReplyBody
@@ -150,6 +159,7 @@ Command = (
     | ClearDeadline
     | Emit
     | ReportBug
+    | ReportUnread
 )
 
 # What is written to Envoy.

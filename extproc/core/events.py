@@ -23,6 +23,7 @@ class DeadlineKind(StrEnum):
 
     REQUEST_BODY = auto()
     LEASE = auto()
+    ANSWER = auto()
 
 
 @dataclass(frozen=True, slots=True)

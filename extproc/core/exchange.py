@@ -10,6 +10,7 @@ from extproc.domain.verdict import Action, EntityCount, Lane, Mode, Reason
 from extproc.redaction.operators import PSEUDONYM
 
 if TYPE_CHECKING:
+    from extproc.core.asking import AskingScan
     from extproc.core.bodies import Capture
     from extproc.core.channels import ChannelScan
     from extproc.domain.identity import Reservation
@@ -27,6 +28,7 @@ class Exchange:
         "action",
         "allowed_models",
         "answer_chars",
+        "answer_chars_unread",
         "answer_frames",
         "at_us",
         "capture",
@@ -55,6 +57,7 @@ class Exchange:
         "refused_wire",
         "reservation",
         "restorers",
+        "untold",
         "upstream_error",
         "usage_reported",
         "verdicts",
@@ -84,12 +87,15 @@ class Exchange:
         self.forwarded_at_us = 0
         self.first_frame_at_us = 0
         self.closed = False
+        # Whether its record waits for models that only tell.
+        self.untold = False
         self.upstream_error = False
-        self.channels: dict[Channel, ChannelScan] = {}
+        self.channels: dict[Channel, ChannelScan | AskingScan] = {}
         self.restorers: dict[Channel, Restorer] = {}
         self.capture: Capture | None = None
         self.answer_frames = 0
         self.answer_chars = 0
+        self.answer_chars_unread = 0
         self.output_bytes = 0
         self.held_chars_max = 0
         self.held_to_length = False
@@ -186,6 +192,18 @@ class Exchange:
         self.verdicts = [
             replace(one, reason=reason) if one.guard == guard and one.reason is Reason.CLEAN else one
             for one in self.verdicts
+        ]
+
+    def unread_in_answer(self, guard: str, chars: int) -> None:
+        """Count code points of the answer that a guard's model has not read."""
+        self.answer_chars_unread += chars
+        self.degraded_in_answer(guard)
+
+    def degraded_in_answer(self, guard: str) -> None:
+        """Let a guard's verdict tell that it was given without the answer that the guard had asked for."""
+        self.degraded = True
+        self.verdicts = [
+            replace(one, degraded=True) if one.guard == guard else one for one in self.verdicts
         ]
 
     def count(self, lane: Lane, guard: str, mode: Mode, finding: Finding, place: str) -> None:

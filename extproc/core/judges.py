@@ -50,7 +50,7 @@ class Judges:
     def of(cls, guards: tuple[BoundGuard, ...], view: ExchangeView) -> Judges | None:
         """Those that the guards of an exchange want; None where none does."""
         wanted = [
-            (Judge(bound.name, bound.mode, watch), watch.judge.begin())
+            (Judge(bound.name, bound.mode, watch, bound.on_error), watch.judge.begin())
             for bound in guards
             if bound.mode is not Mode.OFF and isinstance(watch := bound.guard.scanner(view), JudgeWatch)
         ]
@@ -67,18 +67,22 @@ class Judges:
         ]
         return tuple(found)
 
-    def channel(self, channel: Channel, watches: tuple[Watch, ...], factory: ScannerFactory) -> ChannelScan:
-        """What reads a channel."""
-        read = [
-            (judge, scanner)
-            for judge, judging in self._judging
-            if (scanner := judging.open(channel)) is not None
-        ]
-        if not read:
-            return ChannelScan(watches, factory)
+    @property
+    def ask(self) -> bool:
+        """Whether any of them asks a model."""
+        return any(judge.rules.model is not None for judge, _ in self._judging)
+
+    def readers(self, channel: Channel) -> list[tuple[Judge, JudgeScanner | None]]:
+        """Who judges a channel, each with what reads it; one with a model may have no more than that."""
+        opened = [(judge, judging.open(channel)) for judge, judging in self._judging]
         if self._wants_json or kind_of(channel) not in _PROSE:
-            read = [(_cutting(judge), scanner) for judge, scanner in read]
-        return JudgedScan(watches, factory, read)
+            return [(_cutting(judge), scanner) for judge, scanner in opened]
+        return opened
+
+    def channel(self, channel: Channel, watches: tuple[Watch, ...], factory: ScannerFactory) -> ChannelScan:
+        """What reads a channel, where no model does."""
+        read = [(judge, scanner) for judge, scanner in self.readers(channel) if scanner is not None]
+        return JudgedScan(watches, factory, read) if read else ChannelScan(watches, factory)
 
 
 class JudgedScan(ChannelScan):

@@ -47,6 +47,11 @@ UPSTREAM_UNREADABLE = Refusal(
     status=502,
     message="the upstream's answer could not be read and was withheld",
 )
+ANSWER_UNREAD = Refusal(
+    reason=Reason.CLASSIFIER_UNAVAILABLE,
+    status=503,
+    message="a model that must read the answer is not available; try again later",
+)
 INTERNAL = Refusal(
     reason=Reason.INTERNAL, status=500, message="the request could not be judged and was refused"
 )

@@ -13,8 +13,8 @@ from extproc.core import commands as cmd
 from extproc.core import events as ev
 from extproc.core.answer import AnswerLane
 from extproc.core.closing import Books, StreamFacts
-from extproc.core.pieces import body_replies
 from extproc.core.refusals import (
+    ANSWER_UNREAD,
     BODY_TIMEOUT,
     BUSY,
     INTERNAL,
@@ -26,18 +26,21 @@ from extproc.core.refusals import (
     signed,
     upstream_local_reply,
 )
+from extproc.core.replies import AnswerReplies, Backlog
 from extproc.core.requests import RequestLane
 from extproc.core.transitions import Illegal, LaneState, follow
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS, Limits
-from extproc.domain.ports import ends_in_trailers, has_late_head
+from extproc.domain.ports import ends_in_trailers
 from extproc.domain.verdict import Action, Lane, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from extproc.core.answer import AnswerStep
     from extproc.core.exchange import Exchange
-    from extproc.domain.head import HeaderEdits
+    from extproc.domain.effects import Answer
+    from extproc.domain.errors import FailureKind
     from extproc.domain.ports import Codec, PolicySnapshot
     from extproc.domain.verdict import Refusal
 
@@ -89,9 +92,8 @@ class Stream:
         self._awaited: int | None = None
         self._response_state = LaneState.IDLE
         self._answer: AnswerLane | None = None
-        self._answer_head: HeaderEdits | None = None
-        self._answer_head_released = False
-        self._answer_has_body = False
+        self._replies = AnswerReplies(limits)
+        self._backlog = Backlog(limits)
         self._terminal = False
 
     # --- what the edge sees ----------------------------------------------------------------
@@ -130,11 +132,10 @@ class Stream:
 
     def _dispatch(self, event: ev.Event) -> None:
         match event:
-            case ev.EffectDone() | ev.EffectFailed():
-                answer = event.answer if isinstance(event, ev.EffectDone) else event.kind
-                if self._books.effect_answered(event.effect_id, answer) and not self._terminal:
-                    self._request.effect_answered(event.effect_id, answer)
-                    self._release_request()
+            case ev.EffectDone():
+                self._on_answer(event.effect_id, event.answer)
+            case ev.EffectFailed():
+                self._on_answer(event.effect_id, event.kind)
             case _ if self._terminal:
                 return
             case ev.RequestHeaders() | ev.RequestBody() | ev.RequestTrailers():
@@ -149,6 +150,13 @@ class Stream:
                 self._refuse(BUSY)
             case ev.Crashed():
                 self._abort("bug")
+
+    def _on_answer(self, effect_id: int, answer: Answer | FailureKind) -> None:
+        if self._answer_asked(effect_id, answer):
+            return
+        if self._books.effect_answered(effect_id, answer) and not self._terminal:
+            self._request.effect_answered(effect_id, answer)
+            self._release_request()
 
     def _on_request(self, event: ev.RequestHeaders | ev.RequestBody | ev.RequestTrailers) -> None:
         following = follow(self._request_state, event)
@@ -186,8 +194,16 @@ class Stream:
         match event:
             case ev.ResponseHeaders():
                 self._begin_answer(event, ended=ended)
+            case _ if self._answer is not None and self._answer.pended:
+                if not self._backlog.add(event):
+                    self._refuse(ANSWER_UNREAD)
+            case _:
+                self._read_answer(event)
+
+    def _read_answer(self, event: ev.ResponseBody | ev.ResponseTrailers) -> None:
+        match event:
             case ev.ResponseBody():
-                self._feed_answer(event.chunk, ended=ended)
+                self._feed_answer(event.chunk, ended=event.end_stream)
             case ev.ResponseTrailers():
                 self._end_answer(event)
 
@@ -198,6 +214,8 @@ class Stream:
                     self._refuse(BODY_TIMEOUT)
             case ev.DeadlineKind.LEASE:
                 self._books.renew(self._request.exchanges.values())
+            case ev.DeadlineKind.ANSWER:
+                self._let_go()
 
     # --- the request's release --------------------------------------------------------------
 
@@ -231,18 +249,18 @@ class Stream:
             exchanges=self._request.exchanges,
             factory=self._policy.scanner,
             limits=self._limits,
-            request_id=self._books.request_id,
+            books=self._books,
             pseudonyms=self._request.pseudonyms,
         )
         if event.head.status >= _ERROR_STATUS_MIN:
             for exchange in self._request.exchanges.values():
                 exchange.upstream_error = True
         try:
-            self._answer_head = self._request.session.read_response_head(event.head)
+            head = self._request.session.read_response_head(event.head)
         except PeerError as error:
             self._refuse(from_upstream_error(error))
             return
-        self._answer_has_body = not ended
+        self._replies.begin(head, has_body=not ended)
         if ended:
             self._feed_answer(b"", ended=True)
 
@@ -254,9 +272,10 @@ class Stream:
             except PeerError as error:
                 self._refuse(from_upstream_error(error))
                 return
-        self._feed_answer(b"", ended=True, trailers=tuple(event.trailers))
+        self._replies.trailers = tuple(event.trailers)
+        self._feed_answer(b"", ended=True)
 
-    def _feed_answer(self, chunk: bytes, *, ended: bool, trailers: tuple[str, ...] | None = None) -> None:
+    def _feed_answer(self, chunk: bytes, *, ended: bool) -> None:
         if self._answer is None:
             raise Illegal("an answer's body before its head")
         try:
@@ -264,46 +283,65 @@ class Stream:
         except PeerError as error:
             self._refuse(from_upstream_error(error))
             return
+        self._take_step(step)
+
+    def _take_step(self, step: AnswerStep) -> None:
+        """Send on what the answer lane gave, and do what follows from it."""
         if step.refusal is not None:
             self._refuse(step.refusal, before=step.data)
             return
-        if step.data or ended:
-            self._release_answer(step.data, ended=ended, trailers=trailers)
+        if step.ended:
+            self._annotate()
+            self._out += self._replies.finish(self._request.session, step.data)
+        elif step.data:
+            self._release_answer(step.data, end_stream=False)
         for exchange in step.finished:
             self._close(exchange)
             self._request.retire(exchange)
-        if ended:
+        if step.ended:
             for exchange in self._request.exchanges.values():
                 # The upstream said its last word before it had the request.
                 exchange.upstream_error |= not exchange.forwarded
             self._end()
 
-    def _release_answer(self, data: bytes, *, ended: bool, trailers: tuple[str, ...] | None = None) -> None:
-        if ended:
+    # --- models that read the answer ------------------------------------------------------------
+
+    def _answer_asked(self, effect_id: int, answer: Answer | FailureKind) -> bool:
+        """Take a model's answer about an answer; False where it is to another question."""
+        lane = self._answer
+        if lane is None:
+            return False
+        return self._step(lambda: lane.answered(effect_id, answer, at_us=self._now_us))
+
+    def _let_go(self) -> None:
+        """Text has waited for a model as long as it may."""
+        lane = self._answer
+        if lane is not None:
+            self._step(lambda: lane.let_go(at_us=self._now_us))
+
+    def _step(self, make: Callable[[], AnswerStep | None]) -> bool:
+        """Take a step that the upstream has not caused; False for none."""
+        try:
+            step = make()
+        except PeerError as error:
+            self._refuse(from_upstream_error(error))
+            return True
+        if step is not None and not self._terminal:
+            self._take_step(step)
+            self._read_waiting()
+        return step is not None
+
+    def _read_waiting(self) -> None:
+        """Read what was kept, as far as nothing else has to wait."""
+        while self._backlog and not self._terminal:
+            if self._answer is None or self._answer.pended:
+                return
+            self._read_answer(self._backlog.take())
+
+    def _release_answer(self, data: bytes, *, end_stream: bool) -> None:
+        if end_stream:
             self._annotate()
-        if not self._answer_head_released and self._answer_head is not None:
-            self._answer_head_released = True
-            session = self._request.session
-            edits = session.response_head_edits() if has_late_head(session) else self._answer_head
-            self._out.append(cmd.ReplyHeaders(Lane.RESPONSE, edits))
-        if self._answer_has_body:
-            self._out.extend(
-                body_replies(
-                    Lane.RESPONSE,
-                    data,
-                    end_stream=ended and trailers is None,
-                    piece_bytes_max=self._limits.reply_piece_bytes_max,
-                )
-            )
-        elif data:
-            raise AssertionError("a codec made a body for an answer without one")
-        if trailers is not None:
-            session = self._request.session
-            if ends_in_trailers(session):
-                judged = session.response_trailer_edits()
-                self._out.append(cmd.ReplyTrailers(Lane.RESPONSE, judged.remove, judged.set))
-            else:
-                self._out.append(cmd.ReplyTrailers(Lane.RESPONSE, trailers))
+        self._out += self._replies.release(self._request.session, data, end_stream=end_stream)
 
     # --- endings ----------------------------------------------------------------------------
 
@@ -317,7 +355,7 @@ class Stream:
             told = signed(refusal, self._books.request_id)
         for exchange in self._open_exchanges():
             exchange.decide(Action.BLOCK, refusal.reason, exchange.guard)
-        if not self._answer_head_released:
+        if not self._replies.head_released:
             self._annotate()
             self._out.append(cmd.Refuse(self._request.wire_refusal(told), told.reason))
             self._end(status=refusal.status)
@@ -327,7 +365,7 @@ class Stream:
         if cut is None:
             self._abort("refused in an answer that cannot say so")
             return
-        self._release_answer(before + cut, ended=True)
+        self._release_answer(before + cut, end_stream=True)
         self._end()
 
     def _refused_key(self) -> int:
@@ -340,11 +378,11 @@ class Stream:
         self._out.append(cmd.Abort(why))
         for exchange in self._open_exchanges():
             exchange.decide(Action.BLOCK, Reason.INTERNAL, exchange.guard)
-        self._end(status=self._books.status if self._answer_head_released else INTERNAL.status)
+        self._end(status=self._books.status if self._replies.head_released else INTERNAL.status)
 
     def _crash(self, error: Exception) -> None:
         """A bug: replies of this event are taken back, effects and records are kept."""
-        head_was_out = self._answer_head_released and not any(
+        head_was_out = self._replies.head_released and not any(
             isinstance(one, cmd.ReplyHeaders) and one.lane is Lane.RESPONSE for one in self._out
         )
         self._out = [one for one in self._out if not isinstance(one, cmd.REPLIES)]
@@ -364,7 +402,7 @@ class Stream:
         for exchange in self._open_exchanges():
             if exchange.action is Action.ALLOW:
                 exchange.reason = Reason.PEER_CLOSED
-        self._end(status=self._books.status if self._answer_head_released else 0)
+        self._end(status=self._books.status if self._replies.head_released else 0)
 
     def _exchanges(self) -> list[Exchange]:
         """All exchanges; the caller's own stands for a stream that has none."""
@@ -384,6 +422,7 @@ class Stream:
     def _end(self, *, status: int | None = None) -> None:
         """The stream is decided for good: nothing more is replied, all that is owed is settled."""
         self._terminal = True
+        self._backlog.clear()
         if self._answer is not None:
             self._answer.drop()
         self._request.pseudonyms.clear()

@@ -6,7 +6,7 @@ An effect is a question that core cannot answer itself; its answer comes back as
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from extproc.domain.identity import Reservation, TokenLimit
@@ -42,6 +42,32 @@ class Scores:
     head: str
     model: str
     scores: tuple[TextScore, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindSpans:
+    """Find names, addresses and the like in texts. ``tenant`` is whose share of the model they use."""
+
+    model: str
+    texts: tuple[str, ...]
+    tenant: str = ""
+
+
+class ModelSpan(NamedTuple):
+    """What a model found in a text, in code points of it, half-open; ``score`` in [0, 1]."""
+
+    entity_type: str
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spans:
+    """The answer to FindSpans: what was found in each of its texts, in their order."""
+
+    model: str
+    spans: tuple[tuple[ModelSpan, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,5 +123,5 @@ class Renewed:
     held: bool
 
 
-Effect = Classify | Reserve | Settle | Renew
-Answer = Scores | Reserved | Settled | Renewed
+Effect = Classify | FindSpans | Reserve | Settle | Renew
+Answer = Scores | Spans | Reserved | Settled | Renewed

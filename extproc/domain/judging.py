@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from extproc.domain.ports import Scan
+    from extproc.domain.reading import ScoreModel
     from extproc.domain.segment import Channel
     from extproc.domain.verdict import Finding, Reason
 
@@ -134,7 +135,8 @@ class JudgeWatch:
     """A guard's wish to judge the answer itself.
 
     With ``edits`` its scanners change text: they run behind the rules, on what these released. ``status``
-    and ``message`` make the refusal, ``canned`` is what ``replace`` says.
+    and ``message`` make the refusal, ``canned`` is what ``replace`` says. ``model`` judges, behind the
+    judge, every text but the names of tools.
     """
 
     judge: AnswerJudge
@@ -144,6 +146,7 @@ class JudgeWatch:
     status: int = BLOCKED_STATUS
     canned: str = ""
     edits: bool = False
+    model: ScoreModel | None = None
 
     @property
     def block(self) -> bool:

@@ -139,6 +139,21 @@ class Limits:
     model_window_chars_max: int = 256
     model_left_chars: int = 64
     model_entity_chars_max: int = 96
+    # A sentence shorter than this is read together with the next: an answer of line ends would else be a
+    # window for every character of it.
+    model_window_chars_min: int = 48
+    # What a judge model sees before the part that it judges: about the two sentences before.
+    judge_left_chars: int = 256
+    # Windows of one question to a model, and questions about one answer that wait for it; what is more is
+    # asked when one of them is answered. So one answer takes 16 places of a model's queue at most.
+    model_windows_max: int = 8
+    answer_questions_max: int = 2
+    # A model's answer about an answer's text must come within this, the time in its queue included.
+    spans_deadline_ms: int = 5_000
+    # Bytes of an answer, and pieces in which they came, that wait behind a text whose end a model has not
+    # read yet: what a fast model writes for several others in the longest wait for that. More is a refusal.
+    answer_waiting_bytes_max: int = 1024 * 1024
+    answer_waiting_chunks_max: int = 4_096
     # Positions of one rule's body with its repeats written out; an honest long token has 300.
     rule_positions_max: int = 4_096
     # States of one rule alone; more is a body that explodes. The largest shipped rule has under 1,500.

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from extproc.domain.bodies import BodyRule
-    from extproc.domain.effects import Answer, Effect
+    from extproc.domain.effects import Answer, Effect, ModelSpan
     from extproc.domain.head import HeaderEdits, RequestHead, ResponseHead
     from extproc.domain.identity import Principal, Reservation
     from extproc.domain.judging import AnswerFormat, JudgeWatch, ToolCall, ToolSpec
     from extproc.domain.prices import Price
     from extproc.domain.pseudonym import Pseudonym
+    from extproc.domain.reading import SpanModel, Window
     from extproc.domain.segment import (
         Channel,
         Delta,
@@ -118,7 +119,8 @@ class RuleWatch:
 
     ``entity_types`` are the rules' entity types (empty = all of ``pack``); ``operators`` maps an entity
     type to the name of its operator specification. ``block`` ends the answer at the first finding
-    instead of redacting it.
+    instead of redacting it. ``model`` finds spans of further entity types in the same text; of the watches
+    of one exchange at most one has a model.
     """
 
     pack: str
@@ -126,6 +128,7 @@ class RuleWatch:
     operators: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     block: bool = False
     reason: Reason = Reason.REDACTED
+    model: SpanModel | None = None
 
 
 class Guard(Protocol):
@@ -195,11 +198,56 @@ class Scanner(Protocol):
         """Forget what is held: the answer was cut and an undecided tail never goes out."""
 
 
+class SpanScanner(Protocol):
+    """Reads one channel of the answer with rules and a model, which others ask in its place.
+
+    What both have decided goes out, each in its time.
+    """
+
+    def feed(self, text: str, *, eof: bool = False) -> tuple[Scan, tuple[Window, ...]]:
+        """Take more text; give what may go out, and the windows that the model must be asked about."""
+
+    def answer(self, number: int, spans: Sequence[ModelSpan] | None) -> Scan:
+        """Take the answer about a window; None is none, and leaves its text to the rules."""
+
+    def let_go(self, up_to: int) -> Scan:
+        """Let go of what the rules clear of all before a place, read or not."""
+
+    def asks(self, number: int) -> bool:
+        """Whether an answer about a window is still of use."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether an answer may yet let something go."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the end has come and nothing is held."""
+
+    @property
+    def held_chars(self) -> int:
+        """Code points that wait for more text or for the model."""
+
+    @property
+    def released_chars(self) -> int:
+        """Code points from the beginning that are not held any more."""
+
+    @property
+    def unread_chars(self) -> int:
+        """Code points that the model has not read and will not."""
+
+    def drop(self) -> None:
+        """Forget what is held."""
+
+
 class ScannerFactory(Protocol):
     """Makes one scanner for the merged rules of several guards of one mode."""
 
     def __call__(self, watches: Sequence[RuleWatch]) -> Scanner:
         """A fresh scanner for one channel."""
+
+    def modelled(self, watches: Sequence[RuleWatch]) -> SpanScanner:
+        """The same, joined with the spans of the model that one of the watches names."""
 
 
 class RuleFinder(Protocol):

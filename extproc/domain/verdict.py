@@ -171,9 +171,10 @@ class Record:
     """The verdict on one exchange: one line of the verdict log. Schema: proto/headgate/verdict.proto.
 
     Times are Unix milliseconds or durations in microseconds, as named. ``model`` is empty unless the
-    policy knows the name, ``route`` unless it names the route. ``unscanned`` is what the model got although
-    no guard could read it. ``tokens_*`` are None where there was no reservation, ``cost_usd`` (US dollars)
-    where the policy has no price or nobody knows the tokens.
+    policy knows the name, ``route`` unless it names the route. ``answer_chars_unread`` are code points
+    of the answer that a model should have read and did not in time. ``unscanned`` is what the model got
+    although no guard could read it. ``tokens_*`` are None where there was no reservation, ``cost_usd`` (US
+    dollars) where the policy has no price or nobody knows the tokens.
     """
 
     at_unix_ms: int
@@ -194,6 +195,7 @@ class Record:
     segments_judged: int = 0
     chars_judged: int = 0
     answer_chars_judged: int = 0
+    answer_chars_unread: int = 0
     answer_frames: int = 0
     held_chars_max: int = 0
     tokens_reserved: int | None = None

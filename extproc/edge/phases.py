@@ -100,6 +100,7 @@ class PhaseTable:
                 | cmd.ClearDeadline()
                 | cmd.Emit()
                 | cmd.ReportBug()
+                | cmd.ReportUnread()
             ):
                 return
             case _:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from extproc.core import commands as cmd
 from extproc.core import events as ev
 from extproc.core.refusals import bug_report
-from extproc.domain.effects import Classify, Renew, Reserve, Settle
+from extproc.domain.effects import Classify, FindSpans, Renew, Reserve, Settle
 from extproc.domain.errors import DependencyError, FailureKind
 from extproc.domain.limits import LIMITS
 from extproc.domain.verdict import Kept
@@ -29,13 +29,15 @@ if TYPE_CHECKING:
 
     from extproc.core.stream import Stream
     from extproc.domain.bodies import Sample
-    from extproc.domain.effects import Answer, Effect, Renewed, Reserved, Scores, Settled
+    from extproc.domain.effects import Answer, Effect, Renewed, Reserved, Scores, Settled, Spans
     from extproc.domain.identity import Reservation
     from extproc.domain.verdict import Record
     from extproc.edge.phases import PhaseTable
     from extproc.edge.tracing import Tracing
 
 LOG = logging.getLogger("headgate.runner")
+
+_SPANS = "span model"
 
 
 class Ledger(Protocol):
@@ -56,6 +58,13 @@ class Inference(Protocol):
 
     async def classify(self, effect: Classify, *, deadline_ms: int) -> Scores:
         """Score texts; raises DependencyError at the deadline."""
+
+
+class SpanFinder(Protocol):
+    """The models that find names and addresses, as the runner uses them."""
+
+    async def find(self, effect: FindSpans, *, deadline_ms: int) -> Spans:
+        """Find spans; raises DependencyError at the deadline, or where it has no such model."""
 
 
 class RecordSink(Protocol):
@@ -118,6 +127,7 @@ class Services:
     telemetry: Telemetry = field(default_factory=Telemetry)
     tracing: Tracing | None = None
     samples: SampleSink | None = None
+    spans: SpanFinder | None = None
 
     @property
     def bodies_kept(self) -> bool:
@@ -247,6 +257,8 @@ class StreamRunner:
                     continue
                 case cmd.ReportBug():
                     LOG.error("bug: %s at %s", command.kind, command.where)
+                case cmd.ReportUnread():
+                    LOG.warning("text went out that a model had not read (request %s)", command.request_id)
                 case _:
                     replies.append(command)
         return replies
@@ -282,8 +294,9 @@ class StreamRunner:
 
     def _run_effect(self, command: cmd.RunEffect) -> None:
         task = self._services.background.start(self._effect(command))
-        if not isinstance(command.effect, (Settle, Reserve)):
-            # A question whose answer nobody needs any more is dropped; one that moves tokens never is.
+        if not (command.owed or isinstance(command.effect, (Settle, Reserve))):
+            # A question whose answer nobody needs any more is dropped; one that moves tokens never is, nor
+            # one for which a record waits.
             self._questions.add(task)
             task.add_done_callback(self._questions.discard)
 
@@ -313,12 +326,21 @@ class StreamRunner:
         match effect:
             case Classify():
                 return await self._services.inference.classify(effect, deadline_ms=deadline_ms)
+            case FindSpans():
+                return await self._find_spans(effect, deadline_ms)
             case Reserve():
                 return await ledger.reserve(effect.reservation)
             case Settle():
                 return await ledger.settle_until(effect.reservation, effect.tokens)
             case Renew():
                 return await ledger.renew(effect.reservation)
+
+    async def _find_spans(self, effect: FindSpans, deadline_ms: int) -> Spans:
+        finder = self._services.spans
+        if finder is None:
+            # A policy that names a model is not loaded where there is none.
+            raise DependencyError(FailureKind.UNAVAILABLE, _SPANS)
+        return await finder.find(effect, deadline_ms=deadline_ms)
 
     async def _resume(self, event: ev.Event) -> None:
         """Feed an event that did not come from Envoy."""

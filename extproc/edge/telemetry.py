@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
 
-from extproc.domain.effects import Classify, Renew, Reserve, Scores, Settle
+from extproc.domain.effects import Classify, FindSpans, Renew, Reserve, Scores, Settle
 from extproc.domain.errors import FailureKind
 from extproc.domain.limits import LIMITS, Limits
 from extproc.domain.verdict import Action, Reason
@@ -193,6 +193,8 @@ class Telemetry:
         if record.answer_frames:
             self._answer_chars.of(record.operation).observe(record.answer_chars_judged)
             self._held_chars.of().observe(record.held_chars_max)
+        if record.answer_chars_unread > 0:
+            self._unread_chars.of(record.tenant).inc(record.answer_chars_unread)
 
     def _measure_operation(self, record: Record) -> None:
         labels = (record.operation, names.PROVIDER, record.model)
@@ -245,6 +247,11 @@ class Telemetry:
             "Exchanges of which the model got content that no guard can read.",
             "tenant",
             "content",
+        )
+        self._unread_chars = self._counter(
+            "headgate_answer_unread_chars",
+            "Code points of answers that a model should have read, and had not in time.",
+            "tenant",
         )
         self._effect_failures = self._counter(
             "headgate_effect_failures", "Effects without an answer.", "effect", "kind"
@@ -313,6 +320,8 @@ def effect_name(effect: Effect) -> str:
     match effect:
         case Classify():
             return "classify"
+        case FindSpans():
+            return "find_spans"
         case Reserve():
             return "reserve"
         case Settle():

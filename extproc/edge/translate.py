@@ -197,6 +197,7 @@ def reply_bytes(command: cmd.Command) -> bytes:
             | cmd.ClearDeadline()
             | cmd.Emit()
             | cmd.ReportBug()
+            | cmd.ReportUnread()
         ):
             raise ValueError(f"{type(command).__name__} is not a reply")
         case _:

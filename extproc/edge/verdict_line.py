@@ -87,6 +87,7 @@ def _amounts(record: Record, form: _Form) -> Mapping[str, Value]:
         "answer_chars_judged": form.count("answer_chars_judged", record.answer_chars_judged),
         "answer_frames": form.count("answer_frames", record.answer_frames),
         "held_chars_max": form.count("held_chars_max", record.held_chars_max),
+        "answer_chars_unread": form.count("answer_chars_unread", record.answer_chars_unread),
         "tokens_reserved": form.count_if_any("tokens_reserved", record.tokens_reserved),
         "tokens_settled": form.count_if_any("tokens_settled", record.tokens_settled),
         "tokens_refunded": form.count_if_any("tokens_refunded", record.tokens_refunded),

@@ -14,6 +14,7 @@ from extproc.core import events as ev
 from extproc.core.stream import Stream
 from extproc.domain.effects import (
     Classify,
+    FindSpans,
     Renew,
     Renewed,
     Reserve,
@@ -160,6 +161,9 @@ class _Run:
         match effect:
             case Classify():
                 return _unscored(effect) if self._scoring is None else self._scoring(effect)
+            case FindSpans():
+                # No model is at hand: its text is left to the rules, or the answer refused.
+                return FailureKind.UNAVAILABLE
             case Reserve(reservation=reservation):
                 limit = min(reservation.limits, key=lambda one: one.tokens)
                 remaining = limit.tokens - reservation.tokens

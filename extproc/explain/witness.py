@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ScanEach,
         Scanner,
         ScannerFactory,
+        SpanScanner,
         Verdict,
         WireRefusal,
     )
@@ -147,6 +148,20 @@ class _WatchedScanner:
         self.scanner.drop()
 
 
+@dataclass(frozen=True, slots=True)
+class _WatchedFactory:
+    """Makes scanners that are looked at; what a model reads is not."""
+
+    make: ScannerFactory
+    seen: Seen
+
+    def __call__(self, watches: Sequence[RuleWatch]) -> Scanner:
+        return _WatchedScanner(self.make(watches), self.seen)
+
+    def modelled(self, watches: Sequence[RuleWatch]) -> SpanScanner:
+        return self.make.modelled(watches)
+
+
 class _WatchedCodec:
     """A codec, what it read and what it was told to write. All else is the codec's own."""
 
@@ -219,12 +234,11 @@ def watched_policy(policy: PolicySnapshot, seen: Seen) -> PolicySnapshot:
             for bound in guards
         )
 
-    make: ScannerFactory = policy.scanner
     return dataclasses.replace(
         policy,
         identity=look(policy.identity),
         pipelines={tenant: look(guards) for tenant, guards in policy.pipelines.items()},
-        scanner=lambda watches: _WatchedScanner(make(watches), seen),
+        scanner=_WatchedFactory(policy.scanner, seen),
     )
 
 

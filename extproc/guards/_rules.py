@@ -8,6 +8,7 @@ from typing import Final, assert_never
 from extproc.domain.effects import Answer, Effect
 from extproc.domain.ports import ALLOWED, ExchangeView, RuleFinder, RuleWatch, Verdict
 from extproc.domain.pseudonym import Pseudonym
+from extproc.domain.reading import SpanModel
 from extproc.domain.segment import Segment, SegmentEdit
 from extproc.domain.verdict import Action, Finding, Lane, LocatedFinding, Reason
 from extproc.redaction.operators import PSEUDONYM
@@ -33,7 +34,7 @@ class RuleGuard:
     """Applies one pack of rules.
 
     ``found`` is the reason of a block, ``what`` its noun in the message to the client. ``key_hash`` is
-    keyed itself and makes the key of a stream's pseudonyms.
+    keyed itself and makes the key of a stream's pseudonyms. ``model`` reads answers beside the rules.
     """
 
     pack: str
@@ -45,6 +46,7 @@ class RuleGuard:
     operators: Mapping[str, str]
     find: RuleFinder
     key_hash: Callable[[str], str]
+    model: SpanModel | None = None
 
     @property
     def watch(self) -> RuleWatch:
@@ -98,9 +100,12 @@ class RuleGuard:
         return None if token is None else Pseudonym(token=token, value=value, entity_type=entity_type)
 
     def scanner(self, exchange: ExchangeView) -> RuleWatch | None:
-        """The same rules for the answer."""
-        del exchange
-        return None if self.answer is OnFinding.ALLOW else self._watch(self.answer)
+        """The same rules for the answer, and the model where a model has written it."""
+        if self.answer is OnFinding.ALLOW:
+            return None
+        watch = self._watch(self.answer)
+        asks = exchange.request is not None and exchange.request.operation.asks_a_model
+        return replace(watch, model=self.model) if self.model is not None and asks else watch
 
     def _found_in(self, segment: Segment, watch: RuleWatch) -> Iterable[tuple[Finding, str]]:
         """What stands in a segment, whichever way a server joins its parts."""

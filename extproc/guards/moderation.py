@@ -1,13 +1,13 @@
 """Words and topics that a policy does not want, in requests and in answers (OWASP LLM05).
 
 Topics are lists of phrases, found as whole words whatever their case, white space and punctuation. Beside
-them a classifier that the operator supplies may judge requests: its head is asked as the injection guard's
-is. It does not judge answers: those are known by their phrases only.
+them a classifier that the operator supplies may judge: requests whole, as the injection guard's does, and
+answers sentence by sentence as they stream. What of an answer it has not judged is held.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import StrEnum, auto
 from types import MappingProxyType
 from typing import Annotated, Final, Self
 
@@ -17,6 +17,7 @@ from extproc.domain.effects import Answer, Classify, Effect, Scores
 from extproc.domain.judging import ChannelKind, JudgeWatch, OnAnswer, kind_of
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import ExchangeView, GuardEnv, GuardSpec, Verdict
+from extproc.domain.reading import ScoreModel
 from extproc.domain.segment import Channel, Origin, Role, Segment
 from extproc.domain.verdict import Action, Finding, Lane, LocatedFinding, Mode, Reason, Stage
 from extproc.guards._binding import bound_to
@@ -37,13 +38,23 @@ class OnRequest(StrEnum):
     ALLOW = "allow"
 
 
+class HeadReads(StrEnum):
+    """What a classifier's head judges."""
+
+    REQUEST = auto()
+    ANSWER = auto()
+    BOTH = auto()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What is not wanted, and what happens to it.
 
-    ``topics`` maps a topic's name to its phrases. ``head`` is the classifier's, empty for none; from
-    ``threshold`` on its score refuses a request. ``roles`` and ``origins`` narrow what of a request is
-    judged: by default what users and tools say, since a system prompt may name what it forbids.
+    ``topics`` maps a topic's name to its phrases. ``head`` is the classifier's, empty for none; it judges
+    what ``head_reads`` says, and its score counts from ``threshold`` on. An answer's text waits for it no
+    longer than ``head_deadline_ms``; then ``on_error`` says what happens. ``roles`` and ``origins`` narrow
+    what of a request is judged: by default what users and tools say, since a system prompt may name what it
+    forbids.
     """
 
     request: OnRequest = OnRequest.BLOCK
@@ -51,6 +62,8 @@ class Settings:
     canned: Canned = CANNED
     topics: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     head: str = ""
+    head_reads: HeadReads = HeadReads.REQUEST
+    head_deadline_ms: Annotated[int, Interval(ge=1, le=LIMITS.classify_deadline_ms)] = 1_000
     threshold: Annotated[float, Interval(ge=0, le=1)] = 0.5
     roles: tuple[Role, ...] = (Role.USER, Role.TOOL)
     origins: tuple[Origin, ...] = ()
@@ -59,8 +72,11 @@ class Settings:
         """Refuse topics that could not be told of, and phrases that could not be found.
 
         Raises:
-            ValueError: a name is no small word, or a phrase has no word, too many, or too long ones.
+            ValueError: a name is no small word, or a phrase has no word, too many, or too long ones; or
+                what a head reads is said, and no head.
         """
+        if self.head_reads is not HeadReads.REQUEST and not self.head:
+            raise ValueError("answers need the head of a classifier that reads them")
         phrases = [phrase for named in self.topics.values() for phrase in named]
         if not all(name.isascii() and name.isidentifier() and name.islower() for name in self.topics):
             raise ValueError("a topic's name must be a word of small letters, digits and _")
@@ -142,7 +158,7 @@ class Moderation:
 
     def needs(self, exchange: ExchangeView) -> tuple[Effect, ...]:
         """One Classify for all that is judged, where the policy names a head."""
-        judged = self._judged(exchange) if self.settings.head else ()
+        judged = self._judged(exchange) if self._asks else ()
         tenant = "" if exchange.principal is None else exchange.principal.tenant
         texts = tuple(one.apart for one in judged)
         return (Classify(head=self.settings.head, texts=texts, tenant=tenant),) if texts else ()
@@ -156,7 +172,7 @@ class Moderation:
         judged = self._judged(exchange)
         findings = [found for segment in judged for found in self._found_in(segment)]
         score: float | None = None
-        if self.settings.head and judged:
+        if self._asks and judged:
             scores = self._scores(answers, len(judged))
             score = max(one.score for one in scores.scores)
             findings += [
@@ -179,9 +195,10 @@ class Moderation:
         )
 
     def scanner(self, exchange: ExchangeView) -> JudgeWatch | None:
-        """Watch for the phrases of topics."""
+        """Watch for the phrases of topics, and have the head judge the rest."""
         asks = exchange.request is not None and exchange.request.operation.asks_a_model
-        if not asks or not self.phrases.next:
+        model = self._model
+        if not asks or not (self.phrases.next or model):
             return None
         return JudgeWatch(
             judge=_PhraseJudge(self.phrases),
@@ -189,11 +206,29 @@ class Moderation:
             reason=Reason.TOPIC_BLOCKED,
             message=_ANSWER_MESSAGE,
             canned=self.settings.canned,
+            model=model,
+        )
+
+    @property
+    def _asks(self) -> bool:
+        """Whether the head judges requests."""
+        return bool(self.settings.head) and self.settings.head_reads is not HeadReads.ANSWER
+
+    @property
+    def _model(self) -> ScoreModel | None:
+        if not self.settings.head or self.settings.head_reads is HeadReads.REQUEST:
+            return None
+        return ScoreModel(
+            head=self.settings.head,
+            threshold=self.settings.threshold,
+            entity_type=_BY_MODEL,
+            detector=f"moderation/{self.settings.head}",
+            deadline_ms=self.settings.head_deadline_ms,
         )
 
     @property
     def _threshold(self) -> float | None:
-        return self.settings.threshold if self.settings.head else None
+        return self.settings.threshold if self._asks else None
 
     def _judged(self, exchange: ExchangeView) -> tuple[Segment, ...]:
         request = exchange.request
@@ -242,8 +277,9 @@ class _PhraseJudging(NoCalls):
         self._phrases = phrases
 
     def open(self, channel: Channel) -> _PhraseScanner | None:
-        """Every text but the names of tools."""
-        return None if kind_of(channel) is ChannelKind.NAME else _PhraseScanner(self._phrases)
+        """Every text but the names of tools, where there are phrases."""
+        reads = self._phrases.next and kind_of(channel) is not ChannelKind.NAME
+        return _PhraseScanner(self._phrases) if reads else None
 
 
 def _located(segment: Segment, found: Finding) -> LocatedFinding:

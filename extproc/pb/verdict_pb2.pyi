@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class VerdictRecord(_message.Message):
-    __slots__ = ("schema_version", "ts", "at_unix_ms", "request_id", "exchange", "policy_digest", "tenant", "key_id", "codec", "operation", "model", "route", "action", "reason", "guard", "status", "verdicts", "entities", "degraded", "bodies", "unscanned", "segments_judged", "chars_judged", "answer_chars_judged", "answer_frames", "held_chars_max", "tokens_reserved", "tokens_settled", "tokens_refunded", "usage_reported", "input_tokens", "output_tokens", "cost_usd", "upstream_host", "upstream_status", "judge_us", "upstream_first_us", "total_us", "withheld")
+    __slots__ = ("schema_version", "ts", "at_unix_ms", "request_id", "exchange", "policy_digest", "tenant", "key_id", "codec", "operation", "model", "route", "action", "reason", "guard", "status", "verdicts", "entities", "degraded", "bodies", "unscanned", "segments_judged", "chars_judged", "answer_chars_judged", "answer_frames", "held_chars_max", "answer_chars_unread", "tokens_reserved", "tokens_settled", "tokens_refunded", "usage_reported", "input_tokens", "output_tokens", "cost_usd", "upstream_host", "upstream_status", "judge_us", "upstream_first_us", "total_us", "withheld")
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     TS_FIELD_NUMBER: _ClassVar[int]
     AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,7 @@ class VerdictRecord(_message.Message):
     ANSWER_CHARS_JUDGED_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FRAMES_FIELD_NUMBER: _ClassVar[int]
     HELD_CHARS_MAX_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_CHARS_UNREAD_FIELD_NUMBER: _ClassVar[int]
     TOKENS_RESERVED_FIELD_NUMBER: _ClassVar[int]
     TOKENS_SETTLED_FIELD_NUMBER: _ClassVar[int]
     TOKENS_REFUNDED_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +74,7 @@ class VerdictRecord(_message.Message):
     answer_chars_judged: int
     answer_frames: int
     held_chars_max: int
+    answer_chars_unread: int
     tokens_reserved: int
     tokens_settled: int
     tokens_refunded: int
@@ -86,7 +88,7 @@ class VerdictRecord(_message.Message):
     upstream_first_us: int
     total_us: int
     withheld: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, schema_version: _Optional[int] = ..., ts: _Optional[str] = ..., at_unix_ms: _Optional[int] = ..., request_id: _Optional[str] = ..., exchange: _Optional[int] = ..., policy_digest: _Optional[str] = ..., tenant: _Optional[str] = ..., key_id: _Optional[str] = ..., codec: _Optional[str] = ..., operation: _Optional[str] = ..., model: _Optional[str] = ..., route: _Optional[str] = ..., action: _Optional[str] = ..., reason: _Optional[str] = ..., guard: _Optional[str] = ..., status: _Optional[int] = ..., verdicts: _Optional[_Iterable[_Union[GuardVerdict, _Mapping]]] = ..., entities: _Optional[_Iterable[_Union[EntityCount, _Mapping]]] = ..., degraded: _Optional[bool] = ..., bodies: _Optional[str] = ..., unscanned: _Optional[_Iterable[str]] = ..., segments_judged: _Optional[int] = ..., chars_judged: _Optional[int] = ..., answer_chars_judged: _Optional[int] = ..., answer_frames: _Optional[int] = ..., held_chars_max: _Optional[int] = ..., tokens_reserved: _Optional[int] = ..., tokens_settled: _Optional[int] = ..., tokens_refunded: _Optional[int] = ..., usage_reported: _Optional[bool] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost_usd: _Optional[float] = ..., upstream_host: _Optional[str] = ..., upstream_status: _Optional[int] = ..., judge_us: _Optional[int] = ..., upstream_first_us: _Optional[int] = ..., total_us: _Optional[int] = ..., withheld: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, schema_version: _Optional[int] = ..., ts: _Optional[str] = ..., at_unix_ms: _Optional[int] = ..., request_id: _Optional[str] = ..., exchange: _Optional[int] = ..., policy_digest: _Optional[str] = ..., tenant: _Optional[str] = ..., key_id: _Optional[str] = ..., codec: _Optional[str] = ..., operation: _Optional[str] = ..., model: _Optional[str] = ..., route: _Optional[str] = ..., action: _Optional[str] = ..., reason: _Optional[str] = ..., guard: _Optional[str] = ..., status: _Optional[int] = ..., verdicts: _Optional[_Iterable[_Union[GuardVerdict, _Mapping]]] = ..., entities: _Optional[_Iterable[_Union[EntityCount, _Mapping]]] = ..., degraded: _Optional[bool] = ..., bodies: _Optional[str] = ..., unscanned: _Optional[_Iterable[str]] = ..., segments_judged: _Optional[int] = ..., chars_judged: _Optional[int] = ..., answer_chars_judged: _Optional[int] = ..., answer_frames: _Optional[int] = ..., held_chars_max: _Optional[int] = ..., answer_chars_unread: _Optional[int] = ..., tokens_reserved: _Optional[int] = ..., tokens_settled: _Optional[int] = ..., tokens_refunded: _Optional[int] = ..., usage_reported: _Optional[bool] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost_usd: _Optional[float] = ..., upstream_host: _Optional[str] = ..., upstream_status: _Optional[int] = ..., judge_us: _Optional[int] = ..., upstream_first_us: _Optional[int] = ..., total_us: _Optional[int] = ..., withheld: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GuardVerdict(_message.Message):
     __slots__ = ("guard", "owasp", "mode", "action", "reason", "score", "threshold", "detector", "windows", "degraded")

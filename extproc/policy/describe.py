@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from extproc.domain.bodies import Keep
 from extproc.domain.prices import ANY_MODEL
 from extproc.domain.verdict import Mode, OnError, Stage
-from extproc.policy.loading import RuleSettings
+from extproc.policy.loading import RuleSettings, types_of_model
 from extproc.policy.narrowing import LetsPassUnscanned, NarrowsSegments, narrowing_text
 from extproc.policy.snapshot import known_models
 
@@ -90,7 +90,8 @@ def _partly(settings: object) -> Iterator[str]:
     if isinstance(settings, LetsPassUnscanned) and settings.unscanned:
         yield f"lets pass what no guard can read: {', '.join(settings.unscanned)}"
     if isinstance(settings, RuleSettings) and settings.entity_types:
-        idle = [name for name in settings.operators if name not in settings.entity_types]
+        found = types_of_model(settings).union(settings.entity_types)
+        idle = [name for name in settings.operators if name not in found]
         if idle:
             yield f"has operators for what it does not look for: {', '.join(idle)}"
 

@@ -71,6 +71,32 @@ class RuleSettings(Protocol):
         """Operator by entity type."""
 
 
+class NamedModel(Protocol):
+    """A model that finds spans; without a name there is none."""
+
+    @property
+    def name(self) -> str:
+        """What the service knows it by."""
+
+    @property
+    def entity_types(self) -> Collection[str]:
+        """What it finds."""
+
+
+@runtime_checkable
+class ModelledSettings(Protocol):
+    """Settings of a guard that may have a model read answers."""
+
+    @property
+    def model(self) -> NamedModel:
+        """The model."""
+
+
+def types_of_model(settings: object) -> frozenset[str]:
+    """The entity types that a guard's model finds."""
+    return frozenset(settings.model.entity_types) if isinstance(settings, ModelledSettings) else frozenset()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedPolicy:
     """A policy file that checks.
@@ -261,12 +287,12 @@ def _unknown_rules(
             yield fault_at(document, (*place, "entity_types", index), what, nearest(entity_type, known))
     for entity_type, operator in settings.operators.items():
         at: Place = (*place, "operators", entity_type)
-        if entity_type not in known:
+        by_model = entity_type in types_of_model(settings)
+        if entity_type not in known and not by_model:
             yield fault_at(document, at, "is no entity type of this guard", nearest(entity_type, known))
             continue
-        watch = RuleWatch(
-            pack=guard, entity_types=frozenset({entity_type}), operators={entity_type: operator}
-        )
+        looked_for = frozenset({entity_type}) & frozenset(known)
+        watch = RuleWatch(pack=guard, entity_types=looked_for, operators={entity_type: operator})
         try:
             rules.check(watch)
         except PolicyError as error:

@@ -8,35 +8,31 @@ counted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from extproc.domain.verdict import Finding
 from extproc.redaction.engine import Scan
 from extproc.redaction.windows import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from extproc.redaction.engine import RuleScanner
-    from extproc.redaction.windows import Window
-
-
-class ModelSpan(NamedTuple):
-    """What a model found in a window's text, in code points of it, half-open."""
-
-    entity_type: str
-    start: int
-    end: int
-    score: float
+    from extproc.domain.effects import ModelSpan
+    from extproc.domain.reading import Window
 
 
-@dataclass(slots=True)
-class LetGo:
-    """What went out unseen by the model because a deadline passed: how often, and how many code points."""
+class Rules(Protocol):
+    """The rules of a channel, which tell how far they have decided."""
 
-    times: int = 0
-    chars: int = 0
+    def feed(self, text: str, *, eof: bool = False) -> Scan:
+        """Take more text; with ``eof`` everything is decided."""
+
+    @property
+    def decided_chars(self) -> int:
+        """Code points from the beginning of which it is known whether they are of a finding."""
+
+    def drop(self) -> None:
+        """Forget what is held."""
 
 
 class _Found(NamedTuple):
@@ -54,28 +50,41 @@ class ModelledScanner:
 
     Args:
         rules: The channel's rules.
-        model: The model's name for findings.
+        detector: What findings of the model name.
+        entity_types: Those of the model's that count.
+        replacement: What takes the place of a value, by entity type.
     """
 
     __slots__ = (
-        *("_answers", "_base", "_ended", "_found", "_kept", "_let_go_to", "_model", "_model_safe"),
-        *("_open", "_rules", "_windows", "let_go"),
+        *("_answers", "_base", "_detector", "_ended", "_entity_types", "_found", "_kept", "_let_go_to"),
+        *("_model_safe", "_open", "_replacement", "_rules", "_unread_to", "_windows", "unread_chars"),
     )
 
-    def __init__(self, rules: RuleScanner, *, model: str) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        detector: str,
+        entity_types: frozenset[str],
+        replacement: Callable[[str, str], str],
+    ) -> None:
         self._rules = rules
-        self._model = model
+        self._detector = detector
+        self._entity_types = entity_types
+        self._replacement = replacement
         self._windows = Windows()
         # Asked and unanswered, in order; and answers that came before those of earlier windows.
         self._open: dict[int, Window] = {}
-        self._answers: dict[int, Sequence[ModelSpan]] = {}
+        self._answers: dict[int, Sequence[ModelSpan] | None] = {}
         self._kept = ""
         self._base = 0
         self._model_safe = 0
         self._let_go_to = 0
+        self._unread_to = 0
         self._found: list[_Found] = []
         self._ended = False
-        self.let_go = LetGo()
+        # Code points that the model has not read: they went out, or are the rules' alone now.
+        self.unread_chars = 0
 
     @property
     def held_chars(self) -> int:
@@ -83,9 +92,23 @@ class ModelledScanner:
         return len(self._kept)
 
     @property
+    def released_chars(self) -> int:
+        """Code points from the beginning that are not held any more."""
+        return self._base
+
+    @property
+    def waits(self) -> bool:
+        """Whether an answer may yet let something go."""
+        return bool(self._open)
+
+    @property
     def done(self) -> bool:
         """Whether the end has come and nothing is held: no answer is waited for."""
         return self._ended and not self._kept
+
+    def asks(self, number: int) -> bool:
+        """Whether an answer about a window is still of use."""
+        return number in self._open and number not in self._answers
 
     def feed(self, text: str, *, eof: bool = False) -> tuple[Scan, tuple[Window, ...]]:
         """Take more text; give what may go out, and the windows that the model must be asked about."""
@@ -98,24 +121,27 @@ class ModelledScanner:
         self._open |= {window.number: window for window in asked}
         return self._release(), asked
 
-    def answer(self, number: int, spans: Sequence[ModelSpan]) -> Scan:
-        """Take the model's answer about a window; give what may go out now."""
-        self._answers[number] = spans
+    def answer(self, number: int, spans: Sequence[ModelSpan] | None) -> Scan:
+        """Take the model's answer about a window; give what may go out now.
+
+        None is no answer: what the window decides is left to the rules, and counted as unread.
+        """
+        if number in self._open:
+            self._answers[number] = spans
         while self._open and (first := next(iter(self._open))) in self._answers:
             self._take(self._open.pop(first), self._answers.pop(first))
         return self._release()
 
-    def let_go_of_what_rules_clear(self) -> Scan:
-        """The deadline of the oldest held character has passed: what the rules clear goes out."""
-        cleared = self._rules.decided_chars
-        if cleared <= max(self._model_safe, self._base):
-            return Scan("", ())
-        self._let_go_to = cleared
-        before = self._base
+    def let_go(self, up_to: int) -> Scan:
+        """The deadline of all before ``up_to`` has passed: what of it the rules clear goes out, or will."""
+        self._let_go_to = max(self._let_go_to, up_to)
         scan = self._release()
-        if self._base > before:
-            self.let_go.times += 1
-            self.let_go.chars += self._base - max(before, min(self._model_safe, self._base))
+        # Nothing that could still be read is decided by these.
+        for number, window in tuple(self._open.items()):
+            if window.decides_to > self._base:
+                break
+            del self._open[number]
+            self._answers.pop(number, None)
         return scan
 
     def drop(self) -> None:
@@ -126,25 +152,36 @@ class ModelledScanner:
         self._open.clear()
         self._answers.clear()
 
-    def _take(self, window: Window, spans: Sequence[ModelSpan]) -> None:
+    def _count_unread(self, start: int, end: int) -> None:
+        """Count what no model reads, once."""
+        self.unread_chars += max(end - max(start, self._unread_to), 0)
+        self._unread_to = max(self._unread_to, end)
+
+    def _take(self, window: Window, spans: Sequence[ModelSpan] | None) -> None:
         self._model_safe = window.decides_to
-        for span in spans:
-            start, end = window.start + span.start, window.start + min(span.end, len(window.text))
+        if spans is None:
+            self._count_unread(max(window.decides_from, self._base), window.decides_to)
+        for span in spans or ():
+            begin = window.start + span.start
+            start, end = max(begin, self._base), window.start + min(span.end, len(window.text))
             # What begins elsewhere is another window's; what has gone out cannot be taken back.
-            if window.decides_from <= start < window.decides_to and max(start, self._base) < end:
-                start = max(start, self._base)
+            decided = window.decides_from <= begin < window.decides_to and start < end
+            if decided and span.entity_type in self._entity_types:
+                value = window.text[start - window.start : end - window.start]
                 finding = Finding(
                     entity_type=span.entity_type,
                     start=start,
                     end=end,
                     score=span.score,
-                    detector=self._model,
+                    detector=self._detector,
                 )
-                self._found.append(_Found(start, -end, True, finding, f"[{span.entity_type}]"))
+                replacement = self._replacement(span.entity_type, value)
+                self._found.append(_Found(start, -end, True, finding, replacement))
 
     def _release(self) -> Scan:
         """Let go of what both have decided, and of no part of a value whose end is not known."""
         safe = min(self._rules.decided_chars, max(self._model_safe, self._let_go_to))
+        before = self._base
         self._found.sort()
         out: list[str] = []
         findings: list[Finding] = []
@@ -163,6 +200,8 @@ class ModelledScanner:
         if safe > self._base:
             out.append(self._kept[: safe - self._base])
             self._forget(safe)
+        if self._base > self._model_safe:
+            self._count_unread(max(before, self._model_safe), self._base)
         return Scan("".join(out), tuple(findings), tuple(replacements))
 
     def _forget(self, end: int) -> None:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Final
 from extproc.domain.errors import PolicyError
 from extproc.domain.verdict import Finding
 from extproc.redaction.engine import Plan, RuleScanner, Scan
-from extproc.redaction.operators import PSEUDONYM, REDACT, Hash, Mask, Operator, Pseudonymise, Replace
+from extproc.redaction.model_spans import ModelledScanner
+from extproc.redaction.operators import (
+    PSEUDONYM,
+    REDACT,
+    Hash,
+    Mask,
+    Operator,
+    Pseudonymise,
+    Replace,
+    replacement,
+)
 from extproc.redaction.rules import RuleError
 
 if TYPE_CHECKING:
@@ -45,6 +55,21 @@ class Redactor:
     def __call__(self, watches: Sequence[RuleWatch]) -> PackScanner:
         """A scanner for one channel, over the union of the watches' rules."""
         return PackScanner(RuleScanner.of(self._plan(watches)), self._pack_of)
+
+    def modelled(self, watches: Sequence[RuleWatch]) -> ModelledScanner:
+        """The same, joined with the spans of the model that one of the watches names."""
+        (named,) = [watch for watch in watches if watch.model is not None]
+        if named.model is None:
+            raise AssertionError("a watch without a model")
+        operators = {name: self._operator(text) for name, text in named.operators.items()}
+        return ModelledScanner(
+            self(watches),
+            detector=f"{named.pack}/{named.model.name}",
+            entity_types=named.model.entity_types,
+            replacement=lambda entity_type, value: replacement(
+                operators.get(entity_type, REDACT), entity_type, value
+            ),
+        )
 
     def find(self, text: str, watch: RuleWatch) -> tuple[tuple[Finding, str], ...]:
         """What one watch finds in a whole text, each with what takes its place."""
@@ -132,6 +157,11 @@ class PackScanner:
     def held_chars(self) -> int:
         """Code points that wait for more text."""
         return self._scanner.held_chars
+
+    @property
+    def decided_chars(self) -> int:
+        """Code points from the beginning of which it is known whether they are of a finding."""
+        return self._scanner.decided_chars
 
     def drop(self) -> None:
         """Forget what is held."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from records import ENTITIES, RECORD, VERDICT, records
 
-from extproc.domain.effects import Classify, Renew, Reserve, Scores, Settle, Settled, TextScore
+from extproc.domain.effects import Classify, FindSpans, Renew, Reserve, Scores, Settle, Settled, TextScore
 from extproc.domain.errors import FailureKind
 from extproc.domain.identity import Reservation, TokenLimit, Window
 from extproc.domain.limits import LIMITS
@@ -144,6 +144,7 @@ def test_a_refusal_that_never_reached_the_model():
             guard="injection",
             upstream_status=0,
             answer_frames=0,
+            answer_chars_unread=0,
             usage_reported=False,
         )
     )
@@ -192,6 +193,7 @@ def test_a_score_that_is_no_number_spoils_nothing():
     ("effect", "name"),
     [
         (Classify(head="injection", texts=("x",)), "classify"),
+        (FindSpans(model="names", texts=("x",)), "find_spans"),
         (Reserve(reservation=RESERVATION), "reserve"),
         (Settle(reservation=RESERVATION, tokens=1), "settle"),
         (Renew(reservation=RESERVATION), "renew"),
@@ -205,6 +207,11 @@ def test_effects_are_timed_and_their_failures_counted(effect, name):
     assert seen["headgate_effect_duration_seconds_sum", frozenset({("effect", name)})] == 0.003
     failures = frozenset({("effect", name), ("kind", "overloaded")})
     assert seen["headgate_effect_failures_total", failures] == 1
+
+
+def test_what_a_model_had_not_read_is_counted():
+    seen = Seen(RECORD, replace(RECORD, answer_chars_unread=0))
+    assert seen.value("headgate_answer_unread_chars_total", tenant="team-a") == RECORD.answer_chars_unread
 
 
 def test_windows_of_an_inference_are_counted():
@@ -223,7 +230,7 @@ def test_a_name_that_has_not_the_form_of_one_is_counted_under_other():
     labels = dict.fromkeys(("codec", "operation", "tenant", "action"), "other")
     assert seen.value("headgate_exchanges_total", **labels) == 1
     assert "two words" not in exposition(seen.telemetry)
-    assert seen.value("headgate_series_folded_total") == 6
+    assert seen.value("headgate_series_folded_total") == 7
 
 
 def test_more_series_than_allowed_are_counted_together():

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redaction_texts import split
 
+from extproc.domain.effects import ModelSpan
 from extproc.domain.limits import LIMITS
 from extproc.redaction.automaton import compile_rules
 from extproc.redaction.engine import Plan, RuleScanner, redact
-from extproc.redaction.model_spans import LetGo, ModelledScanner, ModelSpan
+from extproc.redaction.model_spans import ModelledScanner
 from extproc.redaction.rules import Boundary, Rule
 from extproc.redaction.windows import Windows
 
@@ -31,11 +32,13 @@ RULES = compile_rules(
 )
 PLAN = Plan(RULES, mask=RULES.mask())
 NAME = re.compile(r"[A-Z][a-z]+(?: [A-Z][a-z]+)+")
-LEFT, ENTITY, LONGEST = (
+LEFT, ENTITY, SHORTEST, LONGEST = (
     LIMITS.model_left_chars,
     LIMITS.model_entity_chars_max,
+    LIMITS.model_window_chars_min,
     LIMITS.model_window_chars_max,
 )
+TYPES = frozenset({"PERSON", "LOCATION"})
 
 
 def stand_in(text):
@@ -47,7 +50,12 @@ class Play:
     """A scanner and its model; answers wait until they are asked for, in any order."""
 
     def __init__(self):
-        self.scanner = ModelledScanner(RuleScanner.of(PLAN), model="model-1")
+        self.scanner = ModelledScanner(
+            RuleScanner.of(PLAN),
+            detector="t/model-1",
+            entity_types=TYPES,
+            replacement=lambda entity_type, _value: f"[{entity_type}]",
+        )
         self.waiting = []
         self.out = ""
         self.findings = []
@@ -80,7 +88,7 @@ def cuts_of(text):
         before = text[cuts[-1] : at]
         if re.search(
             "(?:[.!?\u2026\u061f][\"'\u201d\u2019)\\]\u00bb]{0,4}\\s|[\u3002\uff01\uff1f\u0964]|\n)\\Z",
-            before,
+            before[SHORTEST:],
         ):
             cuts.append(at)
         elif len(before) == LONGEST:
@@ -158,6 +166,12 @@ def test_windows_do_not_depend_on_how_the_text_comes(text):
     assert all(len(one.text) <= LEFT + ENTITY + LONGEST for one in found)
 
 
+def test_short_sentences_are_read_together():
+    text = "\n" * 10_000
+    windows = Windows().feed(text, eof=True)
+    assert len(windows) <= len(text) // SHORTEST + 1
+
+
 @given(texts)
 @settings(max_examples=100, deadline=None)
 def test_nothing_goes_out_unseen_and_what_does_is_decided(text):
@@ -175,7 +189,7 @@ def test_a_name_is_found_that_no_rule_knows():
     play.feed("Mail Ann Smith at 1234 now. ")
     assert play.finish() == "[PERSON] at [PIN] now. "
     assert [(one.entity_type, one.detector) for one in play.findings] == [
-        ("PERSON", "model-1"),
+        ("PERSON", "t/model-1"),
         ("PIN", "pin"),
     ]
 
@@ -191,31 +205,93 @@ class TestDeadline:
     def test_what_rules_clear_goes_out_and_is_counted(self):
         play = Play()
         play.feed("ask Ann Smith about 1234 or 12")
-        play.take(play.scanner.let_go_of_what_rules_clear())
+        play.take(play.scanner.let_go(30))
         assert play.out == "ask Ann Smith about [PIN] or "
-        assert play.scanner.let_go == LetGo(times=1, chars=28)
+        assert play.scanner.unread_chars == 28
         assert play.finish() == "ask Ann Smith about [PIN] or 12"
+        # The rules cleared the last two only with the end.
+        assert play.scanner.unread_chars == 30
 
     def test_never_more_than_that(self):
         play = Play()
         play.feed("so 12")
-        play.take(play.scanner.let_go_of_what_rules_clear())
+        play.take(play.scanner.let_go(5))
         play.feed("34 k-a")
-        play.take(play.scanner.let_go_of_what_rules_clear())
+        play.take(play.scanner.let_go(11))
         assert play.out == "so [PIN] "
         assert play.finish() == "so [PIN] [KEY]"
+
+    def test_only_what_has_waited_goes_out(self):
+        play = Play()
+        play.feed("ask Ann Smith")
+        play.take(play.scanner.let_go(4))
+        assert (play.out, play.scanner.unread_chars) == ("ask ", 4)
+        assert play.finish() == "ask [PERSON]"
+        assert play.scanner.unread_chars == 4
+
+    def test_what_the_rules_clear_later_goes_out_then(self):
+        play = Play()
+        play.feed("so 12")
+        play.take(play.scanner.let_go(5))
+        assert play.out == "so "
+        play.feed(" Ann Smith")
+        assert (play.out, play.scanner.unread_chars) == ("so 12", 5)
+        assert play.finish() == "so 12 [PERSON]"
 
     def test_of_a_name_that_began_before_the_rest_is_replaced(self):
         play = Play()
         play.feed("ask Ann ")
-        play.take(play.scanner.let_go_of_what_rules_clear())
+        play.take(play.scanner.let_go(8))
         play.feed("Smith. ")
         assert play.finish() == "ask Ann [PERSON]. "
 
     def test_without_anything_to_let_go_nothing_is_counted(self):
         play = Play()
-        play.take(play.scanner.let_go_of_what_rules_clear())
-        assert (play.out, play.scanner.let_go) == ("", LetGo())
+        play.take(play.scanner.let_go(0))
+        assert (play.out, play.scanner.unread_chars) == ("", 0)
+
+    def test_what_is_out_is_asked_about_no_more(self):
+        play = Play()
+        play.feed("ask Ann Smith.", eof=True)
+        (window,) = play.waiting
+        assert play.scanner.asks(window.number)
+        play.take(play.scanner.let_go(14))
+        assert play.scanner.done
+        assert not play.scanner.waits
+        assert not play.scanner.asks(window.number)
+        play.answer()
+        assert (play.out, play.scanner.unread_chars) == ("ask Ann Smith.", 14)
+
+    def test_a_window_without_an_answer_is_left_to_the_rules(self):
+        play = Play()
+        play.feed("ask Ann Smith about 1234. " * 8)
+        while play.waiting:
+            window = play.waiting.pop(0)
+            play.take(
+                play.scanner.answer(window.number, None if window.number == 0 else stand_in(window.text))
+            )
+        assert play.out.startswith("ask Ann Smith about [PIN]. ")
+        assert play.finish().endswith("ask [PERSON] about [PIN]. ")
+        assert play.scanner.unread_chars > 0
+
+
+def test_what_the_policy_does_not_name_is_no_finding():
+    play = Play()
+    play.feed("Ann. ", eof=True)
+    (window,) = play.waiting
+    scan = play.scanner.answer(window.number, [ModelSpan("MOOD", 0, 3, 1.0)])
+    assert (scan.released, scan.findings) == ("Ann. ", ())
+
+
+def test_what_takes_a_values_place_may_need_the_value():
+    scanner = ModelledScanner(
+        RuleScanner.of(PLAN),
+        detector="t/m",
+        entity_types=TYPES,
+        replacement=lambda entity_type, value: f"<{entity_type}:{value[::-1]}>",
+    )
+    _, (window,) = scanner.feed("to Ann now", eof=True)
+    assert scanner.answer(window.number, [ModelSpan("PERSON", 3, 6, 1.0)]).released == "to <PERSON:nnA> now"
 
 
 def test_dropped_text_never_goes_out():
@@ -223,7 +299,7 @@ def test_dropped_text_never_goes_out():
     play.feed("ask Ann Smith. " * 20)
     play.scanner.drop()
     assert play.scanner.held_chars == 0
-    assert play.scanner.let_go_of_what_rules_clear().released == ""
+    assert play.scanner.let_go(10**6).released == ""
 
 
 @pytest.mark.parametrize("end", [5, 500])

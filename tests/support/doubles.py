@@ -26,6 +26,7 @@ from extproc.domain.ports import (
     ResponseFrame,
     RuleWatch,
     ScanEach,
+    SpanScanner,
     Verdict,
     WireRefusal,
 )
@@ -278,6 +279,10 @@ class WordScanner:
         self._watch = watches[0]
         self._held = ""
         self._at = 0
+
+    @staticmethod
+    def modelled(watches: Sequence[RuleWatch]) -> SpanScanner:
+        raise AssertionError("no model is there")
 
     def feed(self, text: str, *, eof: bool = False) -> FakeScan:
         data = self._held + text

@@ -48,6 +48,7 @@ RECORD = Record(
     answer_chars_judged=420,
     answer_frames=7,
     held_chars_max=19,
+    answer_chars_unread=4,
     tokens_reserved=100,
     tokens_settled=60,
     usage_reported=True,
