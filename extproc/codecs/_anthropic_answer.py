@@ -99,8 +99,11 @@ class AnswerReader:
     def _known(self, run: Run, site: Site) -> ResponseFrame:
         """Events that are the same as an earlier one but for their text: only that can differ in them."""
         known = KnownRun.of(run, site, watched=self._facts.watched)
-        channel = site.channel
-        deltas = tuple([Delta(channel, text) for text in known.shown])
+        channel, shown = site.channel, known.shown
+        if len(shown) == 1:
+            # One event is a frame like any other, which costs less than a run of one.
+            return ResponseFrame(key=0, deltas=(Delta(channel, shown[0]),), token=known)
+        deltas = tuple([Delta(channel, text) for text in shown])
         return ResponseFrame(key=0, deltas=deltas, token=known, is_run=True)
 
     def _event(self, event: SseFrame) -> list[ResponseFrame]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from extproc.codecs._openai_escapes import EscapeReader, EscapeWriter
@@ -176,7 +176,7 @@ class Parts:
         """All of it as one frame."""
         self.places.sort(key=_start)
         frame = _frame(raw, base, self.places, self.ended, usage=usage, final=final, error=error)
-        return replace(frame, calls=tuple(self.calls)) if self.calls else frame
+        return frame._replace(calls=tuple(self.calls)) if self.calls else frame
 
     def frames(
         self, document: bytes, *, texts_max: int, usage: Usage | None = None, error: bool = False
@@ -206,7 +206,7 @@ class Parts:
             )
             begin = end
         if self.calls:
-            frames[0] = replace(frames[0], calls=tuple(self.calls))
+            frames[0] = frames[0]._replace(calls=tuple(self.calls))
         return frames
 
 

@@ -344,7 +344,11 @@ _EMPTY = Located(b"", (0, 0), b"", Object({}, 0, 0), (), hidden=False)
 
 def _known(run: Run, channel: Channel) -> ResponseFrame:
     """Events that are the same as an earlier one but for their text: only that can differ in them."""
-    deltas = tuple([Delta(channel, text) for text in run.texts])
+    texts = run.texts
+    if len(texts) == 1:
+        # One event is a frame like any other, which costs less than a run of one.
+        return ResponseFrame(key=0, deltas=(Delta(channel, texts[0]),), token=run)
+    deltas = tuple([Delta(channel, text) for text in texts])
     return ResponseFrame(key=0, deltas=deltas, token=run, is_run=True)
 
 

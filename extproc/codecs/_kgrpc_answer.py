@@ -267,7 +267,11 @@ class AnswerReader:
 
 
 def _run_frame(run: Run) -> ResponseFrame:
-    deltas = tuple([Delta(run.channel, text) for text in run.texts])
+    texts = run.texts
+    if len(texts) == 1:
+        # One message is a frame like any other, which costs less than a run of one.
+        return ResponseFrame(key=run.key, deltas=(Delta(run.channel, texts[0]),), token=run)
+    deltas = tuple([Delta(run.channel, text) for text in texts])
     return ResponseFrame(key=run.key, deltas=deltas, token=run, is_run=True)
 
 

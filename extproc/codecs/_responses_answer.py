@@ -156,7 +156,8 @@ class AnswerReader:
         known = KnownRun.of(*self._known, run, watched=self._facts.watched)
         channel = known.site.channel
         deltas = tuple([Delta(channel, text) for text in known.shown])
-        frames.append(ResponseFrame(key=0, deltas=deltas, token=known, is_run=True))
+        # One event is a frame like any other, which costs less than a run of one.
+        frames.append(ResponseFrame(key=0, deltas=deltas, token=known, is_run=len(deltas) > 1))
         run.clear()
 
     # --- events ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ which a model has not read to its end is pended, and with it whatever follows.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from extproc.core.bodies import size_bytes
@@ -317,7 +317,7 @@ class AnswerLane:
         except Blocked:
             if self._many is not None:
                 # As of all that comes for an exchange that was refused alone.
-                self._texts.count_frame(exchange, replace(frame, deltas=frame.deltas[len(released) + 1 :]))
+                self._texts.count_frame(exchange, frame._replace(deltas=frame.deltas[len(released) + 1 :]))
             raise
         finally:
             parts.append(self._session.write_response(frame, tuple(released)))

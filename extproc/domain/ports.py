@@ -334,9 +334,8 @@ class RequestEdits:
     answer_watched: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResponseFrame:
-    """One frame of the answer that belongs to one exchange.
+class ResponseFrame(NamedTuple):
+    """One frame of the answer that belongs to one exchange. A tuple, since one is made for every token.
 
     ``deltas`` are its texts in wire order. ``usage`` is what this frame adds. ``ended`` are channels that
     have no text after this frame: what is held of them goes out with their last delta here, or in a tail

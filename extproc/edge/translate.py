@@ -74,6 +74,7 @@ def event_of(message: ProcessingRequest, at_us: int) -> ev.Event:
     """
     match message.WhichOneof("request"):
         case "response_body":
+            # The first, since nearly every message is one.
             body = message.response_body
             return ev.ResponseBody(at_us, body.body, body.end_of_stream)
         case "request_body":
@@ -232,9 +233,13 @@ def annotated(reply: bytes, annotation: cmd.Annotate) -> bytes:
 
 
 def _body_bytes(command: cmd.ReplyBody) -> bytes:
-    if not command.chunk and command.end_stream:
-        return _END[command.lane]
-    return _body_message(command.lane, command.chunk, end_stream=command.end_stream).SerializeToString()
+    lane, chunk, end_stream = command.lane, command.chunk, command.end_stream
+    if not end_stream and 0 < len(chunk) < _BEGINNINGS_BYTES:
+        # What stands before the body says nothing but lengths, and the body ends the message.
+        return _BEGINNINGS[lane][len(chunk)] + chunk
+    if not chunk and end_stream:
+        return _END[lane]
+    return _body_message(lane, chunk, end_stream=end_stream).SerializeToString()
 
 
 def _body_message(lane: Lane, chunk: bytes, *, end_stream: bool) -> ProcessingResponse:
@@ -329,6 +334,17 @@ def _both_lanes(request: ProcessingResponse, response: ProcessingResponse) -> Ma
 _HEADERS = _both_lanes(_headers_message(Lane.REQUEST, None), _headers_message(Lane.RESPONSE, None))
 _END = _both_lanes(
     _body_message(Lane.REQUEST, b"", end_stream=True), _body_message(Lane.RESPONSE, b"", end_stream=True)
+)
+# The beginnings of replies with so many bytes of a body: a token at a time is nearly every answer.
+_BEGINNINGS_BYTES = 1_024
+_BEGINNINGS = MappingProxyType(
+    {
+        lane: tuple(
+            _body_message(lane, bytes(count), end_stream=False).SerializeToString()[: -count or None]
+            for count in range(_BEGINNINGS_BYTES)
+        )
+        for lane in Lane
+    }
 )
 _TRAILERS = _both_lanes(
     ProcessingResponse(request_trailers=TrailersResponse()),

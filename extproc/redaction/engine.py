@@ -152,9 +152,12 @@ class RuleScanner:
             return _NOTHING
         if self._plan.kernel is None or not text:
             return self._read(text, eof=eof)
-        pieces: tuple[str, ...] = (text,)
-        if len(text) > _PIECE_CHARS:
-            pieces = tuple([text[at : at + _PIECE_CHARS] for at in range(0, len(text), _PIECE_CHARS)])
+        if len(text) <= _PIECE_CHARS and not eof:
+            # Nearly every text of a stream.
+            quickly: list[str] = []
+            self._read_quickly((text,), 0, quickly)
+            return Scan(quickly[0], ()) if quickly else self._read(text, eof=False)
+        pieces = tuple([text[at : at + _PIECE_CHARS] for at in range(0, len(text), _PIECE_CHARS)])
         released, found, _ = self._read_each(pieces)
         scans = [scan for _, scan in found]
         if eof:

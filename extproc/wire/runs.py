@@ -18,7 +18,7 @@ from extproc.wire.json_values import STRING_BODY
 from extproc.wire.sse import SseReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from extproc.domain.limits import Limits
     from extproc.wire.sse import SseFrame
@@ -30,6 +30,7 @@ _TAIL: Final = b"\n\n"
 _TEMPLATES_MAX: Final = 4
 # What a string cannot hold without an escape, and the escapes' own mark.
 _SPECIAL: Final = bytes(range(0x20)) + b'"\\'
+_SPECIAL_IN: Final = re.compile(rb'[\x00-\x1f"\\]')
 _SOUND: Final = re.compile(STRING_BODY)
 _SURROGATE: Final = re.compile(rb"\\u[dD]")
 
@@ -81,12 +82,20 @@ class RunReader(Generic[_Meaning]):
         """What the templates mean may have changed."""
         self._known = []
 
-    def feed(self, chunk: bytes, *, eof: bool = False) -> Iterator[SseFrame | tuple[Run, _Meaning]]:
+    def feed(self, chunk: bytes, *, eof: bool = False) -> Iterable[SseFrame | tuple[Run, _Meaning]]:
         """What a chunk completes, in order; what is learned on the way counts for what follows.
 
         Raises:
             PeerError: as ``SseReader.feed``.
         """
+        if not eof and self._events.idle:
+            for template, meaning in self._known:
+                run = read_one(chunk, template, event_bytes_max=self._event_bytes_max)
+                if run is not None:
+                    return ((run, meaning),)
+        return self._feed(chunk, eof=eof)
+
+    def _feed(self, chunk: bytes, *, eof: bool) -> Iterator[SseFrame | tuple[Run, _Meaning]]:
         begun = self._events.take_back()
         if begun is None:
             yield from self._events.feed(chunk, eof=eof)
@@ -107,7 +116,8 @@ class RunReader(Generic[_Meaning]):
             at = end
             if not self._events.idle:
                 break
-        yield from self._events.feed(chunk[at:], eof=eof)
+        if at < len(chunk) or eof:
+            yield from self._events.feed(chunk[at:], eof=eof)
 
     def _run(self, chunk: bytes, at: int) -> tuple[Run, _Meaning] | None:
         for template, meaning in self._known:
@@ -127,6 +137,25 @@ def template_of(raw: bytes, document: bytes, start: int, end: int, *, name: byte
     if raw != head + document + _TAIL:
         return None
     return Template(head + document[: start + 1], document[end - 1 :] + _TAIL)
+
+
+def read_one(chunk: bytes, template: Template, *, event_bytes_max: int) -> Run | None:
+    """A chunk that is one event of a template and nothing else, as a run; None for any other.
+
+    What ``read_run`` gives of it, and how nearly every chunk of an answer comes: a token at a time.
+    """
+    head, tail = template
+    if not (chunk.startswith(head) and chunk.endswith(tail)) or len(chunk) > event_bytes_max:
+        return None
+    # No quote in it: so the tail, which begins with one, stands at the chunk's end alone.
+    body = chunk[len(head) : -len(tail)]
+    if len(head) + len(body) + len(tail) != len(chunk) or _SPECIAL_IN.search(body) is not None:
+        return None
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return None
+    return Run(chunk, template, [body], (text,), plain=True)
 
 
 def read_run(chunk: bytes, begin: int, template: Template, *, event_bytes_max: int) -> Run | None:
@@ -170,6 +199,8 @@ def write_run(run: Run, texts: tuple[str, ...]) -> bytes:
     if not texts:
         return b""
     head, tail = run.template
+    if len(texts) == 1:
+        return head + _written(run.bodies[0], run.texts[0], texts[0]) + tail
     if run.plain:
         joined = "".join(texts)
         if len(encode_basestring(joined)) == len(joined) + 2:

@@ -112,7 +112,8 @@ def test_responses_go_back_under_the_clients_id_and_are_otherwise_the_same(words
     answers = reader()
     payloads = [response(text(word), final=False) for word in words]
     frames = answers.read([streamed(one) for one in payloads])
-    assert [frame.is_run for frame in frames] == [False, True][: min(len(words), 2)]
+    # A run of one is a frame like any other.
+    assert [frame.is_run for frame in frames] == [False, len(words) > 2][: min(len(words), 2)]
     assert [delta for frame in frames for delta in frame.deltas] == [Delta(TEXT, word) for word in words]
     for sent in payloads:
         sent.id = "mine"

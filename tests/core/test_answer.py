@@ -22,7 +22,7 @@ class FrameSession(LineSession):
     """Frames without token counts."""
 
     def read_response(self, chunk: bytes, *, eof: bool) -> tuple[ResponseFrame, ...]:
-        return tuple(replace(frame, usage=None) for frame in super().read_response(chunk, eof=eof))
+        return tuple(frame._replace(usage=None) for frame in super().read_response(chunk, eof=eof))
 
 
 class RunSession(FrameSession):
@@ -34,9 +34,9 @@ class RunSession(FrameSession):
             if len(frame.deltas) != 1 or frame.ended or frame.final:
                 found.append(frame)
             elif found and found[-1].is_run and found[-1].key == frame.key:
-                found[-1] = replace(found[-1], deltas=found[-1].deltas + frame.deltas)
+                found[-1] = found[-1]._replace(deltas=found[-1].deltas + frame.deltas)
             else:
-                found.append(replace(frame, is_run=True))
+                found.append(frame._replace(is_run=True))
         return tuple(found)
 
     def write_response(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:

@@ -99,7 +99,7 @@ class CallSession(LineSession):
         frame = super()._frame(line)
         if frame.deltas and frame.deltas[0].text.startswith("call "):
             name = frame.deltas[0].text.removeprefix("call ")
-            return replace(frame, deltas=(), calls=(ToolCall(name),))
+            return frame._replace(deltas=(), calls=(ToolCall(name),))
         return frame
 
 
@@ -109,13 +109,13 @@ class RunSession(LineSession):
     def read_response(self, chunk: bytes, *, eof: bool) -> tuple[ResponseFrame, ...]:
         runs: list[ResponseFrame] = []
         for read in super().read_response(chunk, eof=eof):
-            frame = replace(read, usage=None)
+            frame = read._replace(usage=None)
             if len(frame.deltas) != 1 or frame.ended or frame.final:
                 runs.append(frame)
             elif runs and runs[-1].is_run:
-                runs[-1] = replace(runs[-1], deltas=runs[-1].deltas + frame.deltas)
+                runs[-1] = runs[-1]._replace(deltas=runs[-1].deltas + frame.deltas)
             else:
-                runs.append(replace(frame, is_run=True))
+                runs.append(frame._replace(is_run=True))
         return tuple(runs)
 
     def write_response(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
@@ -127,7 +127,7 @@ class RunSession(LineSession):
 class SingleSession(RunSession):
     def read_response(self, chunk: bytes, *, eof: bool) -> tuple[ResponseFrame, ...]:
         return tuple(
-            replace(frame, usage=None) for frame in LineSession.read_response(self, chunk, eof=eof)
+            frame._replace(usage=None) for frame in LineSession.read_response(self, chunk, eof=eof)
         )
 
 

@@ -271,6 +271,17 @@ def test_body_pieces(lane, chunk, end_stream):
 
 
 @pytest.mark.parametrize("lane", Lane)
+def test_a_piece_of_any_length_is_the_message_as_it_is_built(lane):
+    """Short ones are put together from bytes that were made before."""
+    for length in (*range(1, 1_100), 16_383, 16_384, 62_000):
+        chunk = b"x" * length
+        built = ProcessingResponse()
+        body = built.request_body if lane is Lane.REQUEST else built.response_body
+        body.response.body_mutation.streamed_response.body = chunk
+        assert reply_bytes(cmd.ReplyBody(lane, chunk, end_stream=False)) == built.SerializeToString()
+
+
+@pytest.mark.parametrize("lane", Lane)
 def test_trailers_that_nobody_judged_are_taken_out(lane):
     replied = reply(cmd.ReplyTrailers(lane, ("x-note", "x-other")))
     mutation = getattr(replied, f"{lane}_trailers").header_mutation

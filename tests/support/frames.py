@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from extproc.domain.ports import ResponseFrame
 
@@ -13,5 +12,5 @@ def spread(frames: Iterable[ResponseFrame]) -> list[ResponseFrame]:
     found: list[ResponseFrame] = []
     for frame in frames:
         each = [(delta,) for delta in frame.deltas] if frame.is_run else [frame.deltas]
-        found += [replace(frame, deltas=deltas, token=None, is_run=False) for deltas in each]
+        found += [frame._replace(deltas=deltas, token=None, is_run=False) for deltas in each]
     return found

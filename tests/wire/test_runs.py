@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS
-from extproc.wire.runs import Run, RunReader, Template, read_run, template_of, write_run
+from extproc.wire.runs import Run, RunReader, Template, read_one, read_run, template_of, write_run
 from extproc.wire.sse import SseFrame, SseReader
 from extproc.wire.strict_json import Object, Text, parse
 
@@ -202,6 +202,47 @@ def test_runs_say_what_the_general_reader_says_however_the_stream_is_cut(stream,
     ends = sorted({min(place, len(whole)) for place in places} | {len(whole)})
     chunks = [whole[start:end] for start, end in zip([0, *ends], ends, strict=False)]
     assert told(chunks) == told_plainly(whole)
+
+
+@given(st.lists(events, max_size=12))
+def test_runs_say_what_the_general_reader_says_of_events_that_come_one_by_one(stream):
+    assert told(stream or [b""]) == told_plainly(b"".join(stream))
+
+
+@given(st.one_of(events, st.builds(bytes.__add__, events, events)), st.integers(20, 60))
+def test_one_event_alone_is_read_as_a_run_of_one(chunk, bytes_max):
+    """What the fast way leaves to the general one, that one may still read."""
+    alone = read_one(chunk, TEMPLATE, event_bytes_max=bytes_max)
+    assert alone is None or alone == read(chunk, bytes_max=bytes_max)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b'data: {"x":","y":[1]}\n\n',
+        spelled(b'a","y":[1]}\n\ndata: {"x":"b'),
+        spelled(b"a\nb"),
+        spelled(b"\xff"),
+        event("a")[:-1],
+        event("a") + event("b"),
+        event("a") + b"d",
+        event("12345678"),
+    ],
+)
+def test_what_is_not_one_plain_event_is_left_to_the_general_reader(chunk):
+    bytes_max = len(event("1234567"))
+    assert read_one(event("1234567"), TEMPLATE, event_bytes_max=bytes_max) == read(event("1234567"))
+    assert read_one(chunk, TEMPLATE, event_bytes_max=bytes_max) is None
+
+
+def test_an_event_behind_a_cut_one_is_not_read_alone():
+    reader: RunReader[str] = RunReader()
+    list(reader.feed(b"data: {}\n\n"))
+    reader.learn(TEMPLATE, "")
+    assert list(reader.feed(b"data: ")) == []
+    (whole,) = reader.feed(event("a"))
+    assert isinstance(whole, SseFrame)
+    assert whole.raw == b"data: " + event("a")
 
 
 @given(st.lists(events, max_size=6), st.integers(30, 60))
