@@ -52,6 +52,9 @@ class Sites:
         self._limits = limits
         self._by_path: dict[tuple[int | None, Path], Site] = {}
         self._by_channel: dict[Channel, Site] = {}
+        # By the keys that stand in their paths now, so that a key that is renamed costs no look at others.
+        self._by_key: dict[str, list[Site]] = {}
+        self._by_choice: dict[int | None, list[Site]] = {}
 
     def __len__(self) -> int:
         return len(self._by_channel)
@@ -72,6 +75,9 @@ class Sites:
             if escaped:
                 site.reader, site.writer = EscapeReader(), EscapeWriter()
             self._by_path[choice, path] = self._by_channel[site.channel] = site
+            self._by_choice.setdefault(choice, []).append(site)
+            for key in {step for step in path if isinstance(step, str)}:
+                self._by_key.setdefault(key, []).append(site)
         return site
 
     def standing(self, choice: int | None, path: Path) -> Site | None:
@@ -81,8 +87,11 @@ class Sites:
 
     def rename(self, key: str, written: str) -> None:
         """A key was written as another text: a tail must not repeat it."""
-        for site in self._by_channel.values():
+        named = self._by_key.pop(key, [])
+        for site in named:
             site.path = tuple([written if step == key else step for step in site.path])
+        if named:
+            self._by_key.setdefault(written, []).extend(named)
 
     def of(self, channel: Channel) -> Site:
         """The site that a channel stands for."""
@@ -90,11 +99,8 @@ class Sites:
 
     def open_ones(self, choice: int | None = None) -> list[Site]:
         """Every open site, or those of one choice."""
-        return [
-            site
-            for site in self._by_channel.values()
-            if site.open and (choice is None or site.choice == choice)
-        ]
+        sites = self._by_channel.values() if choice is None else self._by_choice.get(choice, ())
+        return [site for site in sites if site.open]
 
 
 def tail_document(site: Site, text: str, envelope: Iterable[bytes]) -> bytes:

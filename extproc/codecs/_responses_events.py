@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from extproc.domain.limits import Limits
     from extproc.wire.strict_json import Member, Value
 
+# Where a text is: its item's number, its kind's name, its own number within the item.
+_At = tuple[int, str, int]
+
 _TEXT: Final = Kind("output_text", "text", "content_index", "text")
 _REFUSAL: Final = Kind("refusal", "refusal", "content_index", "refusal")
 _REASONING: Final = Kind("reasoning_text", "text", "content_index", "reasoning")
@@ -77,7 +80,10 @@ class Events:
         self._facts = facts
         self._limits = limits
         self._memory = Memory(limits)
-        self._sites: dict[tuple[int, str, int], Site] = {}
+        # Those that are over too; of these the ones that go on; and all by their channels.
+        self._sites: dict[_At, Site] = {}
+        self._open: dict[_At, Site] = {}
+        self._by_channel: dict[Channel, Site] = {}
         self._items: dict[str, int] = {}
         self._room_chars = limits.frame_bytes_max
         self._begun = False
@@ -141,12 +147,11 @@ class Events:
 
     def site_of(self, output: int, name: str) -> Site:
         """The site of a channel that was told of."""
-        (site,) = (one for one in self._sites.values() if one.channel == (output, name))
-        return site
+        return self._by_channel[Channel(output, name)]
 
     def open_sites(self) -> list[Site]:
         """Sites whose text has not ended."""
-        return [site for site in self._sites.values() if site.open]
+        return list(self._open.values())
 
     def _walk(self, document: bytes, parts: Parts) -> Walk:
         return Walk(document, parts, self._facts, self._memory, self._limits)
@@ -175,14 +180,17 @@ class Events:
 
     def _site_at(self, walk: Walk, kind: Kind, output: int, index: int, named: Member | None) -> Site:
         item = self._item(output, named)
-        site = self._sites.get((output, kind.name, index))
+        at = (output, kind.name, index)
+        site = self._sites.get(at)
         if site is None:
-            if len(self.open_sites()) >= self._limits.channels_max:
+            if len(self._open) >= self._limits.channels_max:
                 raise http.unreadable(f"it has more than {self._limits.channels_max} texts at once")
+            if len(self._sites) >= self._limits.answer_texts_max:
+                raise http.unreadable(f"it has more than {self._limits.answer_texts_max} output texts")
             told = None if item is None else walk.told(item, "item_id")
             escaped = kind.escaped or (kind is _TEXT and self._facts.json_answer)
             site = Site.of(output, kind, index, told, escaped=escaped)
-            self._sites[output, kind.name, index] = site
+            self._sites[at] = self._open[at] = self._by_channel[site.channel] = site
         return site
 
     def _item(self, output: int, named: Member | None) -> Text | None:
@@ -191,6 +199,8 @@ class Events:
             return None
         if self._items.setdefault(named.value.value, output) != output:
             raise http.unreadable("two items have one id")
+        if len(self._items) > self._limits.answer_texts_max:
+            raise http.unreadable(f"it has more than {self._limits.answer_texts_max} items")
         return named.value
 
     def _index(self, walk: Walk, kind: Kind, event: Object) -> int:
@@ -201,13 +211,12 @@ class Events:
         if kind is not None:
             output = walk.index_in(root, "output_index")
             self._item(output, root.members.get("item_id"))
-            site = self._sites.get((output, kind.name, self._index(walk, kind, root)))
-            if site is not None:
-                self._end_site(walk, site)
+            self._end_site(walk, (output, kind.name, self._index(walk, kind, root)))
         walk.members(root)
 
-    def _end_site(self, walk: Walk, site: Site) -> None:
-        if site.open:
+    def _end_site(self, walk: Walk, at: _At) -> None:
+        site = self._open.pop(at, None)
+        if site is not None:
             self._memory.note("".join(site.came), site, inner=site.reader is not None)
             walk.parts.end(site)
 
@@ -258,9 +267,8 @@ class Events:
         self._begin(walk, kind, part, lambda: self._site_at(walk, kind, output, index, named))
 
     def _end_item(self, walk: Walk, output: int) -> None:
-        for site in self._sites.values():
-            if site.channel.choice == output:
-                self._end_site(walk, site)
+        for at in [at for at in self._open if at[0] == output]:
+            self._end_site(walk, at)
 
     # --- the whole response ----------------------------------------------------------------------
 
@@ -272,8 +280,8 @@ class Events:
         walk.members(root)
 
     def _end(self, walk: Walk, root: Object) -> Ending:
-        for site in self._sites.values():
-            self._end_site(walk, site)
+        for at in [*self._open]:
+            self._end_site(walk, at)
         walk.members(root, but=("response",))
         self.over = True
         return self._response(walk, walk.object_in(root, "response"))

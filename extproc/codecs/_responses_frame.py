@@ -52,7 +52,8 @@ class Kind(NamedTuple):
 class Site:
     """One streaming text: ``index`` is its number within its item, the channel's choice the item's.
 
-    ``came`` and ``went`` are its pieces as they were sent and as the client got them, which may be less.
+    ``came`` and ``went`` are its pieces as they were sent and as the client got them, which may be less;
+    pieces that say nothing are not kept, of which there may be any number.
     ``reader`` and ``writer`` are set where the text is JSON itself. ``item`` is the item's id, where it has
     one.
     """
@@ -79,12 +80,20 @@ class Site:
     @property
     def written(self) -> str:
         """The text as the client got it so far."""
-        return "".join(self.went)
+        if len(self.went) > 1:
+            # Asked for wherever the text stands again.
+            self.went = ["".join(self.went)]
+        return self.went[0] if self.went else ""
+
+    def goes(self, spelled: str) -> None:
+        """The client gets a piece."""
+        if spelled:
+            self.went.append(spelled)
 
     def tail(self, text: str, number: int | None) -> bytes:
         """An event that says nothing but a text of this site."""
         spelled = text if self.writer is None else self.writer.feed(text)
-        self.went.append(spelled)
+        self.goes(spelled)
         name = f"response.{self.kind.name}.delta".encode()
         members = [b'"type":"%b"' % name]
         if number is not None:
@@ -148,7 +157,7 @@ class Place(NamedTuple):
         if self.site is not None:
             spelled = text if self.site.writer is None else self.site.writer.feed(text)
             spelled = self.spelled if text == self.shown else spelled
-            self.site.went.append(spelled)
+            self.site.goes(spelled)
         else:
             spelled = self.spelled
             if text != self.shown:
@@ -244,7 +253,8 @@ class Parts:
 
     def piece(self, site: Site, text: Text) -> None:
         """A piece of a site's text."""
-        site.came.append(text.value)
+        if text.value:
+            site.came.append(text.value)
         if site.reader is None:
             place = Place(text, text.value, text.value, site)
         else:

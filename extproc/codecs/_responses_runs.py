@@ -135,7 +135,8 @@ class KnownRun(NamedTuple):
     def of(cls, template: Template, site: Site, events: Sequence[Event], *, watched: bool) -> KnownRun:
         """A run at its site; in an answer that is not ``watched`` nothing moves."""
         came = tuple([event.text for event in events])
-        site.came += came
+        if said := "".join(came):
+            site.came.append(said)
         if site.reader is None:
             return cls(template, site, tuple(events), came, came, came)
         read = [site.reader.feed(text) for text in came]
@@ -146,17 +147,17 @@ class KnownRun(NamedTuple):
         """The first events, so that they say ``texts``."""
         template = self.template.settled()
         as_it_came = template is self.template
-        writer, went = self.site.writer, self.site.went
+        writer, site = self.site.writer, self.site
         if as_it_came and writer is None and tuple(texts) == self.came and not numbers.moved:
             # Nearly every run: nothing was found, and nothing was held.
             numbers.of(self.events[-1].number)
-            went += self.came
+            site.goes("".join(self.came))
             return b"".join([event.raw for event in self.events])
         if writer is None and not numbers.moved:
             # Nor is it JSON itself: only the texts may differ.
             if texts:
                 numbers.of(self.events[len(texts) - 1].number)
-            went += texts
+            site.goes("".join(texts))
             return b"".join(
                 [
                     raw if as_it_came and text == came else template.written(text, number)
@@ -169,7 +170,7 @@ class KnownRun(NamedTuple):
             spelled = text if writer is None else writer.feed(text)
             if text == shown:
                 spelled = before
-            went.append(spelled)
+            site.goes(spelled)
             told = numbers.of(number)
             same = as_it_came and spelled == came and told == number
             written.append(raw if same else template.written(spelled, told))
