@@ -191,6 +191,10 @@ class RequestLane:
             self.refusal = NOT_ALLOWED
             return
         self._books.codec(codec.name)
+        if not self._policy.pipelines.get(caller.view.principal.tenant):
+            # No pipeline is no permission, whatever the body would say: a route that the policy closes.
+            self.refusal = NOT_ALLOWED
+            return
         self.session = codec.open(head)
         self._many = self.session if has_many_exchanges(self.session) else None
         self._check_content_length(head)

@@ -127,6 +127,15 @@ def test_tenant_without_a_pipeline_is_refused():
     assert play.sent(Lane.REQUEST) == b""
 
 
+def test_a_closed_route_is_refused_as_one_before_its_body_is_read():
+    play = Playbook(replace(policy(), pipelines={}))
+    play.head()
+    play.body(b"\xff not a body of this codec", end=True)
+    assert refusal(play).refusal.status == 403
+    (record,) = play.records()
+    assert (record.reason, record.codec) == (Reason.PATH_NOT_ALLOWED, "line")
+
+
 def test_every_refusal_carries_the_request_id():
     own = "00000000-1111-4222-8333-444444444444"
     play = Playbook()
