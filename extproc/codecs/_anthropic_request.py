@@ -22,22 +22,18 @@ from extproc.codecs._openai_segments import (
     Piece,
     Speaker,
     key_of,
-    segment_splices,
-    spliced,
     words_of,
 )
 from extproc.domain.errors import PeerError
 from extproc.domain.judging import AnswerFormat, ToolSpec
 from extproc.domain.segment import Origin, Params, Role, Segment, Unscanned
 from extproc.domain.verdict import Reason
-from extproc.wire.splice import Splice
 from extproc.wire.strict_json import Number, Object, Text, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from extproc.domain.limits import Limits
-    from extproc.domain.ports import RequestEdits
     from extproc.wire.strict_json import Member
 
 MESSAGES: Final = "messages"
@@ -67,8 +63,6 @@ _THINKING: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "disabled": frozenset({"type"}),
     }
 )
-# Anthropic's API takes no smaller budget.
-BUDGET_TOKENS_MIN: Final = 1_024
 _TEMPLATE_FLAGS: Final = frozenset({"enable_thinking", "thinking"})
 # What would run, remember or fetch something outside the request, or say a limit a second time.
 _REFUSED: Final = frozenset(
@@ -114,33 +108,6 @@ def read_messages(body: bytes, *, limits: Limits) -> MessagesRequest:
     if not isinstance(root, Object):
         raise PeerError(Reason.BODY_INVALID, "the body must be a JSON object")
     return _Reading(body, root).result()
-
-
-def write_messages(request: MessagesRequest, edits: RequestEdits, *, limits: Limits) -> bytes:
-    """The body to forward. Counts are in every answer, so that none have to be asked for.
-
-    Raises:
-        PeerError: an edit of a key makes it another one's twin, or the cap leaves no room to think.
-    """
-    splices, key_edited = segment_splices(request.body, request.places, edits.segments)
-    cap = edits.cap_output_tokens
-    if cap is not None and request.limit.value > cap:
-        splices.append(Splice(request.limit.start, request.limit.end, b"%d" % cap))
-        splices += _lowered_budget(request, cap)
-    return spliced(request.body, splices, key_edited=key_edited, limits=limits)
-
-
-def _lowered_budget(request: MessagesRequest, cap: int) -> list[Splice]:
-    """A budget for thoughts must stay below the limit; it keeps its share of it."""
-    budget = request.budget
-    if budget is None or budget.value < cap:
-        return []
-    if cap <= BUDGET_TOKENS_MIN:
-        message = f"thinking needs more than {BUDGET_TOKENS_MIN} output tokens; at most {cap} are allowed"
-        raise PeerError(Reason.PARAMETER_NOT_ALLOWED, message)
-    share = int(budget.value) * cap // int(request.limit.value)
-    lowered = min(max(share, BUDGET_TOKENS_MIN), cap - 1)
-    return [Splice(budget.start, budget.end, b"%d" % lowered)]
 
 
 class _Reading:

@@ -1,6 +1,6 @@
 """Anthropic's messages, as vLLM and other servers before Triton offer them.
 
-The request: ``_anthropic_request``, ``_anthropic_blocks`` and ``_anthropic_media``; the answer:
+The request: ``_anthropic_request``, ``_anthropic_blocks``, ``_anthropic_media`` and ``_anthropic_edits``; the answer:
 ``_anthropic_answer``, ``_anthropic_message`` and ``_anthropic_frame``; errors, refusals and heads:
 ``_anthropic_http``. This module is the session that joins them. Unknown strings of a request are scanned,
 unknown events, blocks and deltas of an answer refused. ``anthropic-beta`` is taken out on the way and
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _anthropic_http as anthropic
 from extproc.codecs._anthropic_answer import AnswerReader
+from extproc.codecs._anthropic_edits import write_messages
 from extproc.codecs._anthropic_message import Facts
-from extproc.codecs._anthropic_request import MessagesRequest, read_messages, write_messages
+from extproc.codecs._anthropic_request import MessagesRequest, read_messages
 from extproc.codecs._one_exchange import OneExchange
 from extproc.codecs._triton_http import JSON_TYPE
 from extproc.domain.errors import PeerError
