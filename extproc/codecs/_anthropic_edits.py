@@ -1,4 +1,4 @@
-"""Writes a request of Anthropic's messages with edits spliced in: redacted segments, the cap, the budget."""
+"""Writes an Anthropic request with edits spliced in: redacted segments, the cap, the thoughts' budget."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Anthropic's messages, as vLLM and other servers before Triton offer them.
 
-The request: ``_anthropic_request``, ``_anthropic_blocks``, ``_anthropic_media`` and ``_anthropic_edits``; the answer:
-``_anthropic_answer``, ``_anthropic_message`` and ``_anthropic_frame``; errors, refusals and heads:
-``_anthropic_http``. This module is the session that joins them. Unknown strings of a request are scanned,
-unknown events, blocks and deltas of an answer refused. ``anthropic-beta`` is taken out on the way and
-``?beta=true`` refused: betas would change what the bodies mean. Counting tokens and batches are other
+The request: ``_anthropic_request``, ``_anthropic_blocks``, ``_anthropic_media`` and ``_anthropic_edits``;
+the answer: ``_anthropic_answer``, ``_anthropic_message`` and ``_anthropic_frame``; errors, refusals and
+heads: ``_anthropic_http``. This module is the session that joins them. Unknown strings of a request are
+scanned, unknown events, blocks and deltas of an answer refused. ``anthropic-beta`` is taken out on the way
+and ``?beta=true`` refused: betas would change what the bodies mean. Counting tokens and batches are other
 paths, which no codec accepts.
 """
 
