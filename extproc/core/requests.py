@@ -89,6 +89,8 @@ class RequestLane:
         self._many: ManyExchanges | None = None
         self._opened = 0
         self._body_bytes = 0
+        # What the parts of requests that are held take beside their text.
+        self._parts_bytes = 0
         self._backlog: list[bytes] = []
         self._forward_at = 0
         self._runs: dict[int, PipelineRun] = {}
@@ -120,11 +122,15 @@ class RequestLane:
 
     @property
     def body_bytes(self) -> int:
-        """Bytes of requests that are held, as they came or, where that is more, decoded."""
+        """Bytes of requests that are held, as they came or, where that is more, decoded.
+
+        With what their parts take beside their text: of short strings that is most of it.
+        """
         if self._many is not None:
-            return self._body_bytes
+            return self._body_bytes + self._parts_bytes
         messages = [one.view.request for one in self.exchanges.values()]
-        return max(self._body_bytes, sum(one.inspectable_bytes for one in messages if one is not None))
+        decoded = sum(one.inspectable_bytes for one in messages if one is not None)
+        return max(self._body_bytes, decoded) + self._parts_bytes
 
     @property
     def waits_for(self) -> int | None:
@@ -139,6 +145,7 @@ class RequestLane:
             return
         del self.exchanges[exchange.key]
         self._body_bytes -= exchange.request.inspectable_bytes
+        self._parts_bytes -= self._parts_of(exchange.request)
         if self.retired:
             self.retired[0].stand_for(exchange)
         else:
@@ -258,6 +265,7 @@ class RequestLane:
         exchange.verdicts.extend(self.caller.verdicts)
         exchange.degraded = self.caller.degraded
         self.exchanges[message.key] = exchange
+        self._parts_bytes += self._parts_of(message)
         if not guards or not _permitted(message, view):
             # No pipeline is no permission.
             self.refusal = NOT_ALLOWED
@@ -276,6 +284,11 @@ class RequestLane:
         exchange.refuse(refused)
         exchange.decided_at_us = self._books.now_us
         self._decided(exchange)
+
+    def _parts_of(self, message: RequestMessage) -> int:
+        seams = sum([len(segment.seams) for segment in message.segments])
+        parts = len(message.segments) + len(message.tools)
+        return parts * self._limits.part_bytes + seams * self._limits.seam_bytes
 
     def _unkeepable(self, capture: Capture, message: RequestMessage) -> Refusal | None:
         """The refusal of what must be kept and could not be."""

@@ -21,6 +21,10 @@ class Limits:
     bodies_bytes_max: int = 256 * 1024 * 1024
     # Of those, one tenant's share.
     tenant_bodies_bytes_max: int = 64 * 1024 * 1024
+    # What a segment or a tool of a request counts for there beside its text, and a seam within a segment:
+    # measured as 135 to 198, and 40, on CPython 3.11. So 45,000 short strings count for 9 MB.
+    part_bytes: int = 200
+    seam_bytes: int = 40
     # Bytes that one byte of a compressed request may decode to: prose has 3 to 5, logs and JSON up to 20,
     # bombs a thousand. What all streams together hold is counted as it came.
     decoded_ratio_max: int = 32

@@ -383,7 +383,7 @@ def test_a_stream_may_bring_more_over_time_than_one_request_may_have():
     book = play(limits=limits)
     for key in range(50):
         book.body(b"0123456789\n")
-        assert book.stream.body_bytes == 10
+        assert book.stream.body_bytes == 10 + LIMITS.part_bytes
         if not key:
             book.answer_head()
         book.answer(f"{key} ok\n{key} .\n".encode())
