@@ -1,12 +1,16 @@
 """The joint between policy files, guards and rules."""
 
+import re
+
 import pytest
+from exchanges import exchange
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redaction_texts import documents
 
 from extproc import policies
 from extproc.core.channels import ChannelScan, watches_of
+from extproc.domain.effects import ModelSpan
 from extproc.domain.errors import PolicyError
 from extproc.domain.head import RequestHead
 from extproc.domain.ports import ALLOWED, ExchangeView, RequestMessage, RuleWatch
@@ -211,3 +215,41 @@ def test_the_hash_operators_key_is_not_the_peppers_own():
     assert redactor._hash_key not in {PEPPER, b""}
     assert redactor._hash_key == policies.new_redactor(PEPPER)._hash_key
     assert redactor._hash_key != policies.new_redactor(b"q" * 32)._hash_key
+
+
+MODELLED = (
+    b"{p: {guards: {pii: {model: {name: names-v1, entity_types: [PERSON]}, operators: {PERSON: hash}}}}}"
+)
+
+
+def test_a_model_that_reads_answers_must_be_there(monkeypatch, tmp_path):
+    text = TEXT.replace(b"{p: {}}", MODELLED)
+    load = policies.loader("policy.yaml", lambda: PEPPER)
+    missing = (
+        r"policies\.p\.guards\.pii\.model: names a model that this service does not have; take .* \(none\)"
+    )
+    with pytest.raises(PolicyError, match=missing):
+        load(text)
+    path = tmp_path / "policy.yaml"
+    path.write_bytes(text)
+    with pytest.raises(PolicyError, match=missing):
+        policies.check_policy(path)
+    monkeypatch.setattr(policies, "SPAN_MODELS", frozenset({"names-v1"}))
+    (guard,) = [one.guard for one in load(text).on(("r",)).pipelines["a"] if one.name == "pii"]
+    assert guard.model is not None
+    assert (guard.model.name, guard.model.entity_types) == ("names-v1", frozenset({"PERSON"}))
+    with pytest.raises(PolicyError, match=r"pii\.operators\.LOCATION: is no entity type"):
+        load(text.replace(b"PERSON: hash", b"LOCATION: hash"))
+    with pytest.raises(PolicyError, match=r"pii\.operators\.PERSON: is an operator that"):
+        load(text.replace(b"PERSON: hash", b"PERSON: hide"))
+
+
+def test_what_a_model_finds_is_replaced_as_the_policy_says(monkeypatch):
+    monkeypatch.setattr(policies, "SPAN_MODELS", frozenset({"names-v1"}))
+    snapshot = policies.loader("policy.yaml", lambda: PEPPER)(TEXT.replace(b"{p: {}}", MODELLED)).on(("r",))
+    watch = next(one.guard for one in snapshot.pipelines["a"] if one.name == "pii").scanner(exchange("hi"))
+    scanner = snapshot.scanner.modelled([watch])
+    _, (window,) = scanner.feed("It was Ann.", eof=True)
+    scan = scanner.answer(window.number, [ModelSpan("PERSON", 7, 10, 0.9)])
+    assert re.fullmatch(r"It was \[PERSON:[0-9a-f]{16}\]\.", scan.released)
+    assert [one.detector for one in scan.findings] == ["pii/names-v1"]

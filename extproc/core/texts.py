@@ -126,7 +126,7 @@ class AnswerTexts:
         scan = exchange.channels.get(channel)
         if scan is None:
             # A text that ends with its first piece is never one of the channels that live.
-            scan = self._new_scan(exchange, channel) if eof else self._open_channel(exchange, channel)
+            scan = self._new_scan(exchange, channel, text) if eof else self._open_channel(exchange, channel)
         exchange.answer_chars += len(text)
         capture = exchange.capture
         if capture is not None:
@@ -177,12 +177,12 @@ class AnswerTexts:
     def _open_channel(self, exchange: Exchange, channel: Channel) -> ChannelScan | AskingScan:
         if len(exchange.channels) >= self._limits.channels_max:
             raise PeerError(Reason.UPSTREAM_UNREADABLE, "too many output channels", status=502)
-        scan = exchange.channels[channel] = self._new_scan(exchange, channel)
+        scan = exchange.channels[channel] = self._new_scan(exchange, channel, "")
         return scan
 
-    def _new_scan(self, exchange: Exchange, channel: Channel) -> ChannelScan | AskingScan:
+    def _new_scan(self, exchange: Exchange, channel: Channel, text: str) -> ChannelScan | AskingScan:
         watches, judges, asks = self._watched(exchange)
-        if asks and kind_of(channel) is not ChannelKind.NAME:
+        if asks and _is_read(channel, text):
             return self._new_asking(exchange, channel)
         if judges is None:
             return ChannelScan(watches, self._factory)
@@ -265,6 +265,21 @@ class AnswerTexts:
         self._unfinished = []
         if self.questions is not None:
             self.questions.drop(exchange)
+
+
+def _is_read(channel: Channel, text: str) -> bool:
+    """Whether models read a channel that begins with a text.
+
+    Names of tools are the caller's own words. A word alone beside the texts is an id, to nearly every
+    server: its frame would wait for a model each time.
+    """
+    match kind_of(channel):
+        case ChannelKind.NAME:
+            return False
+        case ChannelKind.ONCE:
+            return len(text.split(maxsplit=1)) > 1
+        case _:
+            return True
 
 
 def _refusal_of(rules: RuleWatch | JudgeWatch) -> Refusal:

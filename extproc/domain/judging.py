@@ -55,6 +55,7 @@ class ChannelKind(StrEnum):
     THOUGHT = auto()
     ARGUMENTS = auto()
     NAME = auto()
+    ONCE = auto()
     OTHER = auto()
 
 
@@ -67,6 +68,8 @@ _KINDS: Final = {
     ),
     **dict.fromkeys(("arguments", "input"), ChannelKind.ARGUMENTS),
     "name": ChannelKind.NAME,
+    # Strings that stand for themselves beside the texts: ids, and members that no codec knows.
+    "output.once": ChannelKind.ONCE,
 }
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from answer_wires import WIRES
+from answer_wires import WIRES, grpc_messages, stream_infer_answer
+from grpc_calls import infer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from read_answers import Heard, reads, snapshot, union_on_whole
 from redaction_texts import split
 from span_model import ADDRESSES, NAMES
+from tritonclient.grpc import service_pb2 as pb
+
+from extproc.domain.verdict import Reason
+from extproc.guards._rules import OnFinding
+from extproc.wire.grpc_frames import framed
 
 MAIL = "ann@example.com"
 words = st.sampled_from(
@@ -53,3 +61,99 @@ def test_what_an_answer_lets_go_goes_out_at_once(wire):
     heard.end()
     heard.answer_all()
     assert heard.text() == union_on_whole(LONG)
+
+
+# --- several requests on one stream ----------------------------------------------------------
+
+GRPC = next(one for one in WIRES if one.name == "stream_infer")
+
+
+class Several(Heard):
+    """Two requests on one stream, and what is answered to each."""
+
+    def __init__(self, *guards):
+        asked = b"".join(
+            framed(infer("m", "hi", request_id=name, limit=99).SerializeToString()) for name in ("a", "b")
+        )
+        super().__init__(replace(GRPC, request=asked), snapshot(*guards))
+
+    def said(self, key: int, text: str, *, final: bool = False) -> None:
+        self.chunk(stream_infer_answer(text, key=key, final=final))
+
+    def told(self) -> dict[str, tuple[str, str]]:
+        """By the client's names: what was said, and the error."""
+        found = {"a": ("", ""), "b": ("", "")}
+        for message in grpc_messages(self.data):
+            one = pb.ModelStreamInferResponse.FromString(message)
+            text, error = found[one.infer_response.id]
+            said = b"".join(raw[4:] for raw in one.infer_response.raw_output_contents)
+            found[one.infer_response.id] = (text + said.decode(), error + one.error_message)
+        return found
+
+
+def test_one_that_is_not_read_is_refused_alone():
+    heard = Several(reads())
+    heard.said(0, LONG)
+    heard.said(1, LONG)
+    first, second = heard.waiting
+    assert (first.exchange, second.exchange) == (0, 1)
+    heard.fail(at=0)
+    heard.said(0, LONG, final=True)
+    heard.said(1, "", final=True)
+    heard.end()
+    heard.answer_all()
+    told = heard.told()
+    assert told["b"] == (union_on_whole(LONG), "")
+    assert told["a"][0] == ""
+    assert "a model that must read the answer is not available" in told["a"][1]
+    assert [(one.exchange, one.reason) for one in heard.book.records()] == [
+        (0, Reason.CLASSIFIER_UNAVAILABLE),
+        (1, Reason.REDACTED),
+    ]
+
+
+def test_one_that_is_not_read_to_its_end_is_refused_alone():
+    heard = Several(reads())
+    heard.said(0, "It was Ann Smith.", final=True)
+    # Behind the one that waits.
+    heard.said(1, "It was Bob Stone.", final=True)
+    heard.end()
+    assert [one.exchange for one in heard.waiting] == [0]
+    heard.fail()
+    assert [one.exchange for one in heard.waiting] == [1]
+    heard.answer_all()
+    told = heard.told()
+    assert told["b"] == ("It was [PERSON].", "")
+    assert (told["a"][0], bool(told["a"][1])) == ("", True)
+    assert [one.exchange for one in heard.book.records()] == [0, 1]
+
+
+def test_a_finding_refuses_one_alone():
+    heard = Several(reads(answer=OnFinding.BLOCK))
+    heard.said(0, LONG)
+    heard.said(1, "Nothing here. ", final=True)
+    heard.said(0, "", final=True)
+    heard.end()
+    heard.answer_all()
+    told = heard.told()
+    assert told["b"] == ("Nothing here. ", "")
+    assert "withheld" in told["a"][1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(first=texts, second=texts, chance=st.randoms(use_true_random=False))
+def test_neighbours_on_a_stream_keep_their_own_text(first, second, chance):
+    heard = Several(reads())
+    rest = {0: first, 1: second}
+    while rest:
+        key = chance.choice(sorted(rest))
+        size = chance.randrange(1, 60)
+        heard.said(key, rest[key][:size], final=size >= len(rest[key]))
+        rest[key] = rest[key][size:]
+        if not rest[key]:
+            del rest[key]
+        while heard.waiting and chance.random() < 0.4:
+            heard.answer(chance.randrange(len(heard.waiting)))
+    heard.end()
+    heard.answer_all()
+    assert heard.told() == {"a": (union_on_whole(first), ""), "b": (union_on_whole(second), "")}

@@ -247,10 +247,10 @@ def _output(text: str) -> Json:
     return {"name": "text_output", "datatype": "BYTES", "shape": [1], "data": [text]}
 
 
-def _infer_answer(text: str, *, final: bool | None = None) -> pb.ModelInferResponse:
+def _infer_answer(text: str, *, final: bool | None = None, key: int = 0) -> pb.ModelInferResponse:
     made = pb.ModelInferResponse(model_name="m", model_version="1")
     if final is not None:
-        made.id = f"{STREAM_ID}-0"
+        made.id = f"{STREAM_ID}-{key}"
         made.parameters["triton_final_response"].bool_param = final
     made.outputs.add(name="text_output", datatype="BYTES", shape=[1])
     raw = text.encode()
@@ -258,10 +258,14 @@ def _infer_answer(text: str, *, final: bool | None = None) -> pb.ModelInferRespo
     return made
 
 
+def stream_infer_answer(text: str, *, key: int = 0, final: bool = False) -> bytes:
+    """A message of Triton's to one of a stream's requests."""
+    answer = _infer_answer(text, final=final, key=key)
+    return framed(pb.ModelStreamInferResponse(infer_response=answer).SerializeToString())
+
+
 def _say_stream_infer(pieces: Sequence[str]) -> list[bytes]:
-    answers = [_infer_answer(piece, final=False) for piece in pieces]
-    answers.append(_infer_answer("", final=True))
-    return [framed(pb.ModelStreamInferResponse(infer_response=one).SerializeToString()) for one in answers]
+    return [*map(stream_infer_answer, pieces), stream_infer_answer("", final=True)]
 
 
 def grpc_messages(body: bytes) -> Iterable[bytes]:
