@@ -359,9 +359,9 @@ def test_a_refusal_within_the_answer_is_as_the_row_says(path):
         case []:
             assert (ROWS[path]["within"], said) == ("none: held", None)
         case ["error_message"]:
-            # One of many on its stream: the others go on.
-            said = session.end_one(0, REFUSAL)
-            assert pb.ModelStreamInferResponse.FromString(said[5:]).error_message.startswith("not here")
+            # The whole stream, and one of many on it, where the others go on.
+            for one in (said, session.end_one(0, REFUSAL)):
+                assert pb.ModelStreamInferResponse.FromString(one[5:]).error_message.startswith("not here")
         case ["event: error"]:
             assert said is not None
             assert said.startswith(b"event: error\n")

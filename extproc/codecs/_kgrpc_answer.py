@@ -77,6 +77,8 @@ class AnswerReader:
         self._asked: dict[str, Asked] = {}
         self._by_key: dict[int, Asked] = {}
         self._ended: list[Asked] = []
+        # Keys of requests that were told of an error, and whose rest is not written.
+        self._told: set[int] = set()
         self._heads = Heads()
 
     @property
@@ -108,6 +110,8 @@ class AnswerReader:
                     frames.append(_run_frame(run))
                     at += len(run.texts)
         except PeerError as error:
+            # Nothing of it goes on: those that ended in it are still owed an end.
+            self._asked |= {asked.sent_id: asked for asked in self._ended}
             raise http.unreadable(error.message) from None
         return frames
 
@@ -159,7 +163,17 @@ class AnswerReader:
 
     def refusal(self, key: int, message: str) -> bytes:
         """An error in place of what else an open request would be answered."""
+        self._told.add(key)
         return _refused(self._by_key[key], message)
+
+    def refusals(self, message: str) -> bytes:
+        """An error for each request that is open and was not told of one, in place of all that may follow.
+
+        Of the stream itself where there is none.
+        """
+        untold = [asked for asked in self._asked.values() if asked.key not in self._told]
+        told = [_refused(asked, asked.refused or message) for asked in untold]
+        return b"".join(told) or framed(tagged_bytes(wire.ERROR_MESSAGE, message.encode()))
 
     def _quick(self, payload: bytes) -> ResponseFrame | None:
         """The frame of a message whose like was seen before; None where the message has to be read."""
@@ -263,6 +277,7 @@ class AnswerReader:
     def _forget_ended(self) -> None:
         for asked in self._ended:
             self._by_key.pop(asked.key, None)
+            self._told.discard(asked.key)
         self._ended.clear()
 
 

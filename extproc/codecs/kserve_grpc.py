@@ -186,6 +186,13 @@ class StreamSession(GrpcLane):
         """The refusal of one exchange in place of what else it would be answered."""
         return self._reader.refusal(key, http.message_of(refusal, self.request_id))
 
+    def refuse_in_answer(self, key: int, refusal: Refusal) -> bytes | None:  # noqa: ARG002 - all end with it.
+        """The refusal as an error of every request that is open; of the stream itself where none is.
+
+        Only whole messages go on, so that another may follow at any time.
+        """
+        return self._reader.refusals(http.message_of(refusal, self.request_id))
+
     def _budget(self) -> FieldBudget:
         """What requests that are open leave of the fields that they may have together."""
         still = self._requests.keys() | {one.key for one in self._reader.open_requests}

@@ -507,15 +507,71 @@ def test_what_is_held_of_a_failed_call_never_goes_out():
     assert ended.set == (("grpc-message", "gone with [SECRET]"),)
 
 
-def test_a_stream_that_breaks_its_protocol_is_cut_once_its_head_is_out():
+NAMED = [infer(MODEL, f"prompt {name}", request_id=name) for name in "abc"]
+
+
+def errors_by_id(stream: bytes) -> list[tuple[str, str]]:
+    return [(one.infer_response.id, one.error_message) for one in messages(stream) if one.error_message]
+
+
+def test_a_stream_that_breaks_its_protocol_ends_in_a_word_to_each_open_request():
     stream = Stream()
-    stream.body(asks(PROMPTS[0]))
+    stream.body(asks(*NAMED))
     stream.begin_answer()
-    stream.answer(said(0, "one"))
+    stream.answer(said(0, "one") + said(1, "two", final=True))
+    before = stream.sent(Lane.RESPONSE)
     stream.body(b"\x07")
     stream.body(b"\x00\x00\x00\x00")
-    assert stream.of(cmd.Abort)
-    assert [one.reason for one in stream.records()] == [Reason.BODY_INVALID]
+    told = errors_by_id(stream.sent(Lane.RESPONSE).removeprefix(before))
+    assert [name for name, _ in told] == [NAMED[0].id, NAMED[2].id]
+    assert all(word.endswith(f"(request {REQUEST_ID})") for _, word in told)
+    assert [one.end_stream for one in stream.of(cmd.ReplyBody) if one.lane is Lane.RESPONSE][-1]
+    assert not stream.of(cmd.Abort)
+    assert {one.exchange: one.reason for one in stream.records()} == {
+        0: Reason.BODY_INVALID,
+        1: Reason.CLEAN,
+        2: Reason.BODY_INVALID,
+    }
+
+
+def test_an_answer_that_breaks_off_ends_in_a_word_also_for_what_ended_in_the_broken_part():
+    stream = Stream()
+    stream.body(asks(*NAMED[:2]))
+    stream.begin_answer()
+    stream.answer(said(0, "one"))
+    before = stream.sent(Lane.RESPONSE)
+    stream.answer(said(0, "no longer", final=True) + framed(b"\xff\xff"))
+    sent = stream.sent(Lane.RESPONSE).removeprefix(before)
+    assert [name for name, _ in errors_by_id(sent)] == [NAMED[1].id, NAMED[0].id]
+    assert b"no longer" not in sent
+
+
+def test_a_request_that_was_refused_alone_is_not_told_again():
+    session = CODEC.open(head(STREAM))
+    assert len(list(session.read_request(asks(*NAMED), eof=False))) == 3
+    session.write_request(0, RequestEdits())
+    session.write_request(1, RequestEdits())
+    session.refuse_one(2, NO)
+    session.read_response_head(ANSWER)
+    alone = session.end_one(0, NO)
+    other = Refusal(reason=Reason.UPSTREAM_UNREADABLE, status=502, message="broken")
+    cut = session.refuse_in_answer(0, other)
+    assert [name for name, _ in errors_by_id(alone)] == [NAMED[0].id]
+    (second, third) = errors_by_id(cut)
+    assert second == (NAMED[1].id, f"broken (request {REQUEST_ID})")
+    # Its own, which the server's word on its decoy would have become.
+    assert third == (NAMED[2].id, f"{NO.message} (request {REQUEST_ID})")
+
+
+def test_a_stream_without_open_requests_ends_in_a_word_about_itself():
+    stream = Stream()
+    stream.body(asks(NAMED[0]))
+    stream.begin_answer()
+    stream.answer(said(0, "one", final=True))
+    before = stream.sent(Lane.RESPONSE)
+    stream.answer(framed(b"\xff\xff"))
+    ((name, word),) = errors_by_id(stream.sent(Lane.RESPONSE).removeprefix(before))
+    assert (name, word.endswith(f"(request {REQUEST_ID})")) == ("", True)
 
 
 def test_before_its_head_is_out_a_whole_stream_is_refused_by_a_status():
@@ -547,5 +603,7 @@ def test_whatever_comes_ends_in_one_way_and_each_exchange_in_one_record(
     assert SECRET.encode() not in stream.sent(Lane.RESPONSE)
     assert sorted(one.exchange for one in stream.records()) == [0, 1, 2]
     ends = [one for one in stream.commands if isinstance(one, cmd.Abort | cmd.Refuse | cmd.ReplyTrailers)]
-    assert len(ends) == 1
+    cut = [one for one in stream.of(cmd.ReplyBody) if one.lane is Lane.RESPONSE and one.end_stream]
+    assert len(ends + cut) == 1
+    assert all(messages(stream.sent(Lane.RESPONSE)))
     assert not [one for one in stream.commands if isinstance(one, cmd.ReportBug)]

@@ -12,6 +12,7 @@ import pytest
 from frames import spread
 from hypothesis import given
 from hypothesis import strategies as st
+from tritonclient.grpc import service_pb2 as pb
 
 from extproc.codecs import codec_for, discover
 from extproc.domain.errors import PeerError
@@ -23,6 +24,7 @@ from extproc.domain.ports import (
     RequestEdits,
     ResponseFrame,
     WireRefusal,
+    has_many_exchanges,
 )
 from extproc.domain.verdict import Reason, Refusal
 
@@ -237,6 +239,11 @@ def test_a_refusal_within_the_answer_is_an_event_of_it_or_impossible(sample):
     streamed = "event-stream" in sample["response_headers"].get("content-type", "")
     answer(session, sample)
     refused = session.refuse_in_answer(0, REFUSAL)
+    if has_many_exchanges(session):
+        assert refused is not None
+        told = pb.ModelStreamInferResponse.FromString(refused[5:])
+        assert told.error_message == f"over budget (request {REQUEST_ID})"
+        return
     assert (refused is not None) == streamed
     if refused is not None:
         # Wires whose events have names say one before the data.

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import socketserver
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -30,10 +30,13 @@ class Told:
 
 
 class HostileGrpc:
-    """Answers every call with ``answer``, once the client has ended. Use it as a context manager."""
+    """Answers every call with ``answer``, once the client has ended. Use it as a context manager.
+
+    ``answer`` may depend on the call's head.
+    """
 
     def __init__(self) -> None:
-        self.answer = Told()
+        self.answer: Told | Callable[[Mapping[str, str]], Told] = Told()
         self.heads: list[dict[str, str]] = []
         upstream = self
 
@@ -76,7 +79,13 @@ def _serve(peer: socket.socket, upstream: HostileGrpc) -> None:
                 case h2.events.DataReceived():
                     connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 case h2.events.StreamEnded():
-                    _answer(connection, event.stream_id, upstream.answer)
+                    # One call at a time.
+                    told = (
+                        upstream.answer(upstream.heads[-1])
+                        if callable(upstream.answer)
+                        else upstream.answer
+                    )
+                    _answer(connection, event.stream_id, told)
                 case _:
                     pass
         peer.sendall(connection.data_to_send())
