@@ -1,12 +1,10 @@
-"""What goes to the client of an answer, and what of it waits its turn."""
+"""What goes to the client of an answer."""
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from extproc.core import commands as cmd
-from extproc.core import events as ev
 from extproc.core.pieces import body_replies
 from extproc.domain.ports import ends_in_trailers, has_late_head
 from extproc.domain.verdict import Lane
@@ -58,39 +56,3 @@ class AnswerReplies:
             judged = session.response_trailer_edits()
             return [*replies, cmd.ReplyTrailers(Lane.RESPONSE, judged.remove, judged.set)]
         return [*replies, cmd.ReplyTrailers(Lane.RESPONSE, self.trailers)]
-
-
-class Backlog:
-    """What came of an answer while a text that has ended is not read to its end."""
-
-    __slots__ = ("_bytes", "_events", "_limits")
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._events: deque[ev.ResponseBody | ev.ResponseTrailers] = deque()
-        self._bytes = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._events)
-
-    def add(self, event: ev.ResponseBody | ev.ResponseTrailers) -> bool:
-        """Keep an event; False where it is one too many."""
-        self._events.append(event)
-        self._bytes += _size_bytes(event)
-        few = len(self._events) <= self._limits.answer_waiting_chunks_max
-        return few and self._bytes <= self._limits.answer_waiting_bytes_max
-
-    def take(self) -> ev.ResponseBody | ev.ResponseTrailers:
-        """The first that was kept."""
-        event = self._events.popleft()
-        self._bytes -= _size_bytes(event)
-        return event
-
-    def clear(self) -> None:
-        """Forget them."""
-        self._events.clear()
-        self._bytes = 0
-
-
-def _size_bytes(event: ev.ResponseBody | ev.ResponseTrailers) -> int:
-    return len(event.chunk) if isinstance(event, ev.ResponseBody) else 0

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from extproc.core import commands as cmd
 from extproc.core import events as ev
 from extproc.core.answer import AnswerLane
+from extproc.core.answering import Answering
 from extproc.core.closing import Books, StreamFacts
 from extproc.core.refusals import (
-    ANSWER_UNREAD,
     BODY_TIMEOUT,
     BUSY,
     INTERNAL,
@@ -26,12 +26,11 @@ from extproc.core.refusals import (
     signed,
     upstream_local_reply,
 )
-from extproc.core.replies import AnswerReplies, Backlog
+from extproc.core.replies import AnswerReplies
 from extproc.core.requests import RequestLane
 from extproc.core.transitions import Illegal, LaneState, follow
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS, Limits
-from extproc.domain.ports import ends_in_trailers
 from extproc.domain.verdict import Action, Lane, Reason
 
 if TYPE_CHECKING:
@@ -91,9 +90,8 @@ class Stream:
         # The message whose time runs.
         self._awaited: int | None = None
         self._response_state = LaneState.IDLE
-        self._answer: AnswerLane | None = None
+        self._answer: Answering | None = None
         self._replies = AnswerReplies(limits)
-        self._backlog = Backlog(limits)
         self._terminal = False
 
     # --- what the edge sees ----------------------------------------------------------------
@@ -152,7 +150,8 @@ class Stream:
                 self._abort("bug")
 
     def _on_answer(self, effect_id: int, answer: Answer | FailureKind) -> None:
-        if self._answer_asked(effect_id, answer):
+        side = self._answer
+        if side is not None and self._go_on(lambda: side.answered(effect_id, answer, at_us=self._now_us)):
             return
         if self._books.effect_answered(effect_id, answer) and not self._terminal:
             self._request.effect_answered(effect_id, answer)
@@ -194,18 +193,8 @@ class Stream:
         match event:
             case ev.ResponseHeaders():
                 self._begin_answer(event, ended=ended)
-            case _ if self._answer is not None and self._answer.pended:
-                if not self._backlog.add(event):
-                    self._refuse(ANSWER_UNREAD)
             case _:
-                self._read_answer(event)
-
-    def _read_answer(self, event: ev.ResponseBody | ev.ResponseTrailers) -> None:
-        match event:
-            case ev.ResponseBody():
-                self._feed_answer(event.chunk, ended=event.end_stream)
-            case ev.ResponseTrailers():
-                self._end_answer(event)
+                self._take_answer(event)
 
     def _on_deadline(self, kind: ev.DeadlineKind) -> None:
         match kind:
@@ -215,7 +204,9 @@ class Stream:
             case ev.DeadlineKind.LEASE:
                 self._books.renew(self._request.exchanges.values())
             case ev.DeadlineKind.ANSWER:
-                self._let_go()
+                side = self._answer
+                if side is not None:
+                    self._go_on(lambda: side.let_go(at_us=self._now_us))
 
     # --- the request's release --------------------------------------------------------------
 
@@ -244,42 +235,33 @@ class Stream:
         if not self._request.released or self._request.session is None:
             self._refuse(upstream_local_reply(event.head.status))
             return
-        self._answer = AnswerLane(
-            session=self._request.session,
+        session = self._request.session
+        lane = AnswerLane(
+            session=session,
             exchanges=self._request.exchanges,
             factory=self._policy.scanner,
             limits=self._limits,
             books=self._books,
             pseudonyms=self._request.pseudonyms,
         )
+        self._answer = Answering(lane=lane, session=session, replies=self._replies, limits=self._limits)
         if event.head.status >= _ERROR_STATUS_MIN:
             for exchange in self._request.exchanges.values():
                 exchange.upstream_error = True
         try:
-            head = self._request.session.read_response_head(event.head)
+            head = session.read_response_head(event.head)
         except PeerError as error:
             self._refuse(from_upstream_error(error))
             return
         self._replies.begin(head, has_body=not ended)
         if ended:
-            self._feed_answer(b"", ended=True)
+            self._take_answer(ev.ResponseBody(event.at_us, b"", end_stream=True))
 
-    def _end_answer(self, event: ev.ResponseTrailers) -> None:
-        session = self._request.session
-        if ends_in_trailers(session):
-            try:
-                session.read_response_trailers(event.trailers)
-            except PeerError as error:
-                self._refuse(from_upstream_error(error))
-                return
-        self._replies.trailers = tuple(event.trailers)
-        self._feed_answer(b"", ended=True)
-
-    def _feed_answer(self, chunk: bytes, *, ended: bool) -> None:
+    def _take_answer(self, event: ev.ResponseBody | ev.ResponseTrailers) -> None:
         if self._answer is None:
             raise Illegal("an answer's body before its head")
         try:
-            step = self._answer.feed(chunk, eof=ended, at_us=self._now_us)
+            step = self._answer.take(event)
         except PeerError as error:
             self._refuse(from_upstream_error(error))
             return
@@ -294,7 +276,7 @@ class Stream:
             self._annotate()
             self._out += self._replies.finish(self._request.session, step.data)
         elif step.data:
-            self._release_answer(step.data, end_stream=False)
+            self._out += self._replies.release(self._request.session, step.data, end_stream=False)
         for exchange in step.finished:
             self._close(exchange)
             self._request.retire(exchange)
@@ -304,44 +286,18 @@ class Stream:
                 exchange.upstream_error |= not exchange.forwarded
             self._end()
 
-    # --- models that read the answer ------------------------------------------------------------
-
-    def _answer_asked(self, effect_id: int, answer: Answer | FailureKind) -> bool:
-        """Take a model's answer about an answer; False where it is to another question."""
-        lane = self._answer
-        if lane is None:
-            return False
-        return self._step(lambda: lane.answered(effect_id, answer, at_us=self._now_us))
-
-    def _let_go(self) -> None:
-        """Text has waited for a model as long as it may."""
-        lane = self._answer
-        if lane is not None:
-            self._step(lambda: lane.let_go(at_us=self._now_us))
-
-    def _step(self, make: Callable[[], AnswerStep | None]) -> bool:
-        """Take a step that the upstream has not caused; False for none."""
+    def _go_on(self, make: Callable[[], AnswerStep | None]) -> bool:
+        """Take steps that the upstream has not caused; False for none."""
+        side = self._answer
         try:
-            step = make()
+            first = step = make()
+            while side is not None and step is not None and not self._terminal:
+                self._take_step(step)
+                step = None if self._terminal else side.take_kept(self._now_us)
         except PeerError as error:
             self._refuse(from_upstream_error(error))
             return True
-        if step is not None and not self._terminal:
-            self._take_step(step)
-            self._read_waiting()
-        return step is not None
-
-    def _read_waiting(self) -> None:
-        """Read what was kept, as far as nothing else has to wait."""
-        while self._backlog and not self._terminal:
-            if self._answer is None or self._answer.pended:
-                return
-            self._read_answer(self._backlog.take())
-
-    def _release_answer(self, data: bytes, *, end_stream: bool) -> None:
-        if end_stream:
-            self._annotate()
-        self._out += self._replies.release(self._request.session, data, end_stream=end_stream)
+        return first is not None
 
     # --- endings ----------------------------------------------------------------------------
 
@@ -365,7 +321,8 @@ class Stream:
         if cut is None:
             self._abort("refused in an answer that cannot say so")
             return
-        self._release_answer(before + cut, end_stream=True)
+        self._annotate()
+        self._out += self._replies.release(session, before + cut, end_stream=True)
         self._end()
 
     def _refused_key(self) -> int:
@@ -422,7 +379,6 @@ class Stream:
     def _end(self, *, status: int | None = None) -> None:
         """The stream is decided for good: nothing more is replied, all that is owed is settled."""
         self._terminal = True
-        self._backlog.clear()
         if self._answer is not None:
             self._answer.drop()
         self._request.pseudonyms.clear()

@@ -102,7 +102,7 @@ def test_text_of_another_choice_stays_in_its_order():
     # Those of the other choice first.
     while others := [at for at, one in enumerate(heard.waiting) if "Ann" not in one.effect.texts[-1]]:
         heard.answer(others[0])
-    assert heard.book.stream._answer.pended
+    assert heard.book.stream._answer._lane.pended
     heard.answer_all()
     heard.chunk(event(choice(1, "Li Wei", "stop")) + b"data: [DONE]\n\n")
     heard.end()
@@ -119,7 +119,7 @@ def test_text_of_another_choice_stays_in_its_order():
 
 def test_what_waits_is_bounded():
     heard = Heard(CHAT, snapshot(reads()))
-    heard.book.stream._backlog._limits = replace(LIMITS, answer_waiting_bytes_max=100)
+    heard.book.stream._answer._backlog._limits = replace(LIMITS, answer_waiting_bytes_max=100)
     for data in CHAT.say([TEXT])[:3]:
         heard.chunk(data)
     heard.chunk(b"data: " + b" " * 200)
