@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from extproc.domain.bodies import Keep, withhold
 from extproc.domain.errors import HeadgateError, PolicyError
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import RuleWatch
+from extproc.domain.scanning import RuleWatch
 from extproc.domain.verdict import Mode
 from extproc.edge.sealing import can_seal_to
 from extproc.guards import guard_specs

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--findings", type=click.File("w", encoding="utf-8"), help="Where findings go (JSONL).")
 def redact(*, chunk_bytes: int, findings: TextIO | None) -> None:
     """Redact standard input to standard output, with the streaming code of the filter."""
-    from extproc.domain.ports import RuleWatch
+    from extproc.domain.scanning import RuleWatch
     from extproc.edge.redact_progress import speed
     from extproc.edge.redact_stream import redact_stream
     from extproc.redaction.packs import default_automaton

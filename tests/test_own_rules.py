@@ -9,7 +9,7 @@ import pytest
 from extproc import policies
 from extproc.domain.errors import PolicyError
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import RuleWatch
+from extproc.domain.scanning import RuleWatch
 from extproc.own_rules import automaton_of, own_automaton
 from extproc.policy.model import Beside, RuleEntry
 from extproc.redaction.packs import default_automaton

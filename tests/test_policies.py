@@ -13,7 +13,8 @@ from extproc.core.channels import ChannelScan, watches_of
 from extproc.domain.effects import ModelSpan
 from extproc.domain.errors import PolicyError
 from extproc.domain.head import RequestHead
-from extproc.domain.ports import ALLOWED, ExchangeView, RequestMessage, RuleWatch
+from extproc.domain.ports import ALLOWED, ExchangeView, RequestMessage
+from extproc.domain.scanning import RuleWatch
 from extproc.domain.segment import Operation, Origin, Params, Role, Segment
 from extproc.edge.policy_source import PolicySource
 from extproc.edge.sealing import new_keys

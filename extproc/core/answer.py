@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from extproc.domain.effects import Answer
     from extproc.domain.errors import FailureKind
     from extproc.domain.limits import Limits
-    from extproc.domain.ports import CodecSession, ResponseFrame, ScannerFactory
+    from extproc.domain.ports import CodecSession, ResponseFrame
+    from extproc.domain.scanning import ScannerFactory
     from extproc.domain.segment import Channel
     from extproc.domain.verdict import Refusal
     from extproc.redaction.pseudonyms import Pseudonyms

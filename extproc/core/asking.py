@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from extproc.domain.effects import Answer
     from extproc.domain.errors import FailureKind
     from extproc.domain.judging import JudgeScanner
-    from extproc.domain.ports import ScannerFactory
     from extproc.domain.reading import Window
+    from extproc.domain.scanning import ScannerFactory
     from extproc.domain.verdict import Finding
 
     Reader = tuple[Judge, JudgeScanner | None]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from extproc.domain.ports import RuleWatch
+from extproc.domain.scanning import RuleWatch
 from extproc.domain.verdict import Mode, OnError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from extproc.domain.judging import JudgeWatch
-    from extproc.domain.ports import BoundGuard, ExchangeView, Scanner, ScannerFactory
+    from extproc.domain.ports import BoundGuard, ExchangeView
+    from extproc.domain.scanning import Scanner, ScannerFactory
     from extproc.domain.verdict import Finding
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from extproc.core.channels import ChannelOutput, ChannelRun, ChannelScan, Judge
 from extproc.domain.judging import ChannelKind, JudgeWatch, OnAnswer, kind_of
-from extproc.domain.ports import RuleWatch
+from extproc.domain.scanning import RuleWatch
 from extproc.domain.verdict import Mode
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from extproc.core.channels import Watch
     from extproc.domain.judging import JudgeScanner, Judging, ToolCall
-    from extproc.domain.ports import BoundGuard, ExchangeView, ScannerFactory
+    from extproc.domain.ports import BoundGuard, ExchangeView
+    from extproc.domain.scanning import ScannerFactory
     from extproc.domain.segment import Channel
     from extproc.domain.verdict import Finding
 

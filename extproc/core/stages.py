@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from extproc.core.channels import Judge, Watch
     from extproc.domain.effects import Answer
     from extproc.domain.judging import JudgeScanner
-    from extproc.domain.ports import Scan, Scanner, ScannerFactory
     from extproc.domain.reading import ScoreModel, Window
+    from extproc.domain.scanning import Scan, Scanner, ScannerFactory
 
 _US_PER_MS: Final = 1_000
 

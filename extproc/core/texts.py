@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from extproc.core.exchange import Exchange
     from extproc.core.stages import AskingStage
     from extproc.domain.limits import Limits
-    from extproc.domain.ports import ResponseFrame, RuleWatch, ScannerFactory
+    from extproc.domain.ports import ResponseFrame
+    from extproc.domain.scanning import RuleWatch, ScannerFactory
     from extproc.domain.verdict import Finding
     from extproc.redaction.pseudonyms import Pseudonyms
 

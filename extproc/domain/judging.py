@@ -12,8 +12,8 @@ from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from extproc.domain.ports import Scan
     from extproc.domain.reading import ScoreModel
+    from extproc.domain.scanning import Scan
     from extproc.domain.segment import Channel
     from extproc.domain.verdict import Finding, Reason
 

@@ -13,7 +13,7 @@ from extproc.domain.errors import HeadgateError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from extproc.domain.ports import Scan, Scanner
+    from extproc.domain.scanning import Scan, Scanner
 
 
 class InvalidUtf8Error(HeadgateError):

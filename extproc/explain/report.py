@@ -11,7 +11,7 @@ from extproc.core import commands as cmd
 from extproc.core.edits import merge_edits
 from extproc.domain.effects import Classify
 from extproc.domain.judging import JudgeWatch
-from extproc.domain.ports import RuleWatch
+from extproc.domain.scanning import RuleWatch
 from extproc.domain.segment import Operation
 from extproc.domain.verdict import Action, Lane, Mode, Reason
 from extproc.explain.model import Change, Explanation, Forwarded, Found, KeptBodies, Step

@@ -23,15 +23,10 @@ if TYPE_CHECKING:
         PolicySnapshot,
         RequestEdits,
         RequestMessage,
-        RuleWatch,
-        Scan,
-        ScanEach,
-        Scanner,
-        ScannerFactory,
-        SpanScanner,
         Verdict,
         WireRefusal,
     )
+    from extproc.domain.scanning import RuleWatch, Scan, ScanEach, Scanner, ScannerFactory, SpanScanner
     from extproc.domain.segment import Channel
     from extproc.domain.verdict import Finding, Refusal
 

@@ -6,9 +6,10 @@ from enum import StrEnum, auto
 from typing import Final, assert_never
 
 from extproc.domain.effects import Answer, Effect
-from extproc.domain.ports import ALLOWED, ExchangeView, RuleFinder, RuleWatch, Verdict
+from extproc.domain.ports import ALLOWED, ExchangeView, Verdict
 from extproc.domain.pseudonym import Pseudonym
 from extproc.domain.reading import SpanModel
+from extproc.domain.scanning import RuleFinder, RuleWatch
 from extproc.domain.segment import Segment, SegmentEdit
 from extproc.domain.verdict import Action, Finding, Lane, LocatedFinding, Reason
 from extproc.redaction.operators import PSEUDONYM

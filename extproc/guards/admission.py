@@ -11,15 +11,8 @@ from annotated_types import Interval
 
 from extproc.domain.effects import Answer, Effect
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import (
-    ALLOWED,
-    ExchangeView,
-    GuardEnv,
-    GuardSpec,
-    RequestMessage,
-    RuleWatch,
-    Verdict,
-)
+from extproc.domain.ports import ALLOWED, ExchangeView, GuardEnv, GuardSpec, RequestMessage, Verdict
+from extproc.domain.scanning import RuleWatch
 from extproc.domain.segment import Segment, Unscanned
 from extproc.domain.verdict import Action, Reason, Stage
 from extproc.guards._binding import bound_to

@@ -13,15 +13,8 @@ from annotated_types import Interval, Len
 from extproc.domain.effects import Answer, Effect, Reserve, Reserved
 from extproc.domain.identity import Reservation, TokenLimit, Window
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import (
-    ALLOWED,
-    ExchangeView,
-    GuardEnv,
-    GuardSpec,
-    RequestMessage,
-    RuleWatch,
-    Verdict,
-)
+from extproc.domain.ports import ALLOWED, ExchangeView, GuardEnv, GuardSpec, RequestMessage, Verdict
+from extproc.domain.scanning import RuleWatch
 from extproc.domain.segment import Operation
 from extproc.domain.verdict import Action, Reason, Stage
 from extproc.guards._binding import bound_to

@@ -16,7 +16,8 @@ from extproc.domain.effects import Answer, Effect
 from extproc.domain.head import RequestHead
 from extproc.domain.identity import Principal
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import ExchangeView, GuardEnv, GuardSpec, RuleWatch, Verdict
+from extproc.domain.ports import ExchangeView, GuardEnv, GuardSpec, Verdict
+from extproc.domain.scanning import RuleWatch
 from extproc.domain.verdict import Action, Reason, Stage
 from extproc.guards._binding import bound_to
 

@@ -7,7 +7,8 @@ from typing import Annotated, Final, NamedTuple
 from annotated_types import Interval
 
 from extproc.domain.effects import Answer, Classify, Effect, Scores, TextScore
-from extproc.domain.ports import ALLOWED, ExchangeView, GuardEnv, GuardSpec, RuleWatch, Verdict
+from extproc.domain.ports import ALLOWED, ExchangeView, GuardEnv, GuardSpec, Verdict
+from extproc.domain.scanning import RuleWatch
 from extproc.domain.segment import Origin, Role, Segment
 from extproc.domain.verdict import Action, Finding, Lane, LocatedFinding, Reason, Stage
 from extproc.guards._binding import bound_to

@@ -13,7 +13,8 @@ from typing import Annotated, Final
 from annotated_types import Interval, Len
 
 from extproc.domain.effects import Answer, Effect
-from extproc.domain.ports import ALLOWED, ExchangeView, GuardEnv, GuardSpec, RuleWatch, Verdict
+from extproc.domain.ports import ALLOWED, ExchangeView, GuardEnv, GuardSpec, Verdict
+from extproc.domain.scanning import RuleWatch
 from extproc.domain.segment import Operation, ParamPlace, Params
 from extproc.domain.verdict import Action, Reason, Stage
 from extproc.guards._binding import bound_to

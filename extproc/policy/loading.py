@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from extproc.domain.bodies import Keep
 from extproc.domain.errors import PolicyError
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import RuleWatch
+from extproc.domain.scanning import RuleWatch
 from extproc.policy.faults import Fault, faults_of, field_of, nearest, places_of, policy_error
 from extproc.policy.model import policy_model
 from extproc.policy.narrowing import NarrowsSegments, judges_nothing

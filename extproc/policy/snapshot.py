@@ -15,7 +15,8 @@ from extproc.domain.verdict import Action, Mode, OnError, Stage
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from extproc.domain.ports import GuardSpec, RuleFinder, ScannerFactory
+    from extproc.domain.ports import GuardSpec
+    from extproc.domain.scanning import RuleFinder, ScannerFactory
     from extproc.policy.loading import LoadedPolicy
     from extproc.policy.model import BodiesEntry, GuardSection, ModelEntry, PolicyFile
 

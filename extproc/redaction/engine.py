@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from extproc.domain.errors import HeadgateError
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import ScanEach
+from extproc.domain.scanning import ScanEach
 from extproc.domain.verdict import Finding
 from extproc.redaction.automaton import EDGE
 from extproc.redaction.operators import REDACT, replacement

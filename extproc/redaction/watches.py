@@ -24,7 +24,7 @@ from extproc.redaction.rules import RuleError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from extproc.domain.ports import RuleWatch, ScanEach
+    from extproc.domain.scanning import RuleWatch, ScanEach
     from extproc.redaction.automaton import Automaton
 
 _PLANS_MAX: Final = 256

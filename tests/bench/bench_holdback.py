@@ -18,7 +18,7 @@ from bench_answers import KINDS, answers
 from bench_plot import plot
 from bench_report import environment
 
-from extproc.domain.ports import RuleWatch, Scan, Scanner
+from extproc.domain.scanning import RuleWatch, Scan, Scanner
 from extproc.redaction.packs import default_automaton
 from extproc.redaction.watches import Redactor
 

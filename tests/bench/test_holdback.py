@@ -11,7 +11,7 @@ from bench_answers import KINDS, answers, tokens
 from bench_holdback import BEGIN, END, PLOT, STRATEGIES, Seen, bench, measure, observe, section, table
 from bench_plot import plot
 
-from extproc.domain.ports import RuleWatch
+from extproc.domain.scanning import RuleWatch
 from extproc.redaction.packs import default_automaton
 from extproc.redaction.watches import Redactor
 

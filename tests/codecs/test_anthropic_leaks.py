@@ -18,7 +18,7 @@ from extproc.codecs._anthropic_request import read_messages
 from extproc.codecs.anthropic_messages import CODEC
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import RuleWatch
+from extproc.domain.scanning import RuleWatch
 from extproc.domain.verdict import Lane
 from extproc.policies import new_redactor
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from responses_samples import PATH, RESPONSE, documents_of, event_bytes, numbered, response_of
 
 from extproc.codecs.openai_responses import CODEC
-from extproc.domain.ports import PolicySnapshot, RuleWatch
+from extproc.domain.ports import PolicySnapshot
+from extproc.domain.scanning import RuleWatch
 from extproc.domain.verdict import Lane
 from extproc.policies import new_redactor
 

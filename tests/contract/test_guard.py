@@ -24,7 +24,8 @@ from extproc.domain.effects import (
 )
 from extproc.domain.identity import TokenLimit, Window
 from extproc.domain.judging import JudgeWatch
-from extproc.domain.ports import ExchangeView, RuleWatch, Verdict
+from extproc.domain.ports import ExchangeView, Verdict
+from extproc.domain.scanning import RuleWatch
 from extproc.domain.verdict import Action, Stage
 from extproc.guards import guard_specs
 

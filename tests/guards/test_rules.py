@@ -5,8 +5,9 @@ from exchanges import exchange, guard_env, read_only, segment
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.domain.ports import ALLOWED, RuleWatch
+from extproc.domain.ports import ALLOWED
 from extproc.domain.pseudonym import Pseudonym
+from extproc.domain.scanning import RuleWatch
 from extproc.domain.segment import SegmentEdit
 from extproc.domain.verdict import Action, Lane, Reason
 from extproc.guards import pii, secrets

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from extproc.domain.errors import PolicyError
-from extproc.domain.ports import RuleWatch
+from extproc.domain.scanning import RuleWatch
 from extproc.redaction.packs import default_automaton
 from extproc.redaction.watches import Redactor
 

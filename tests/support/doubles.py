@@ -24,12 +24,10 @@ from extproc.domain.ports import (
     RequestEdits,
     RequestMessage,
     ResponseFrame,
-    RuleWatch,
-    ScanEach,
-    SpanScanner,
     Verdict,
     WireRefusal,
 )
+from extproc.domain.scanning import RuleWatch, ScanEach, SpanScanner
 from extproc.domain.segment import (
     Channel,
     Delta,

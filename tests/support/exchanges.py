@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from extproc.domain.head import RequestHead
 from extproc.domain.identity import Principal
-from extproc.domain.ports import ExchangeView, GuardEnv, RequestMessage, RuleWatch
+from extproc.domain.ports import ExchangeView, GuardEnv, RequestMessage
+from extproc.domain.scanning import RuleWatch
 from extproc.domain.segment import Operation, Origin, ParamPlace, Params, Role, Segment
 from extproc.domain.verdict import Finding
 
