@@ -6,18 +6,24 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from doubles import FakeGuard, LineCodec, LineSession, bound, budget, granted, policy, watching
+from answer_wires import WIRES
+from doubles import STREAM_ID, FakeGuard, LineCodec, LineSession, bound, budget, granted, policy, watching
+from read_answers import reads, snapshot
+from span_model import spans_for
 
+from extproc.codecs import discover
 from extproc.core import events as ev
 from extproc.core.stream import Stream
-from extproc.domain.effects import Classify, Renewed, Settled
+from extproc.domain.effects import Classify, FindSpans, Renewed, Settled, Spans
 from extproc.domain.errors import DependencyError, FailureKind
 from extproc.domain.head import RequestHead, ResponseHead
 from extproc.domain.limits import LIMITS
-from extproc.domain.verdict import Action, OnError, Stage
+from extproc.domain.ports import BoundGuard
+from extproc.domain.reading import OnDeadline
+from extproc.domain.verdict import Action, Mode, OnError, Stage
 from extproc.edge.phases import PhaseTable
 from extproc.edge.room import Room
-from extproc.edge.runner import Background, Services, StreamRunner
+from extproc.edge.runner import Background, Services, StreamRunner, now_us
 from extproc.edge.telemetry import Telemetry
 from extproc.pb.extproc_wire_pb2 import (
     HttpBody,
@@ -25,6 +31,8 @@ from extproc.pb.extproc_wire_pb2 import (
     ProcessingRequest,
     ProcessingResponse,
 )
+
+WIRE = next(one for one in WIRES if one.name == "chat")
 
 
 class Ledger:
@@ -223,3 +231,153 @@ def test_a_compressed_body_takes_the_room_that_it_decodes_to(bytes_max, status):
         assert room.held_bytes == 0
 
     asyncio.run(drive())
+
+
+# --- models that read the answer -------------------------------------------------------------
+
+
+class Modelled(Drive):
+    """Triton's stream, whose answer a model reads."""
+
+    def __init__(self, guard: BoundGuard, finder: object) -> None:
+        super().__init__(Told())
+        self.recorded = asyncio.Event()
+        self.runner = StreamRunner(
+            stream=Stream(
+                stream_id=STREAM_ID,
+                at_us=1,
+                at_unix_ms=1,
+                policy=snapshot(guard),
+                codecs=discover(),
+                limits=LIMITS,
+            ),
+            phases=self.phases,
+            services=Services(
+                ledger=Ledger(),
+                inference=NoInference(),
+                records=self,
+                background=self.background,
+                telemetry=self.telemetry,
+                spans=finder,
+            ),
+            write=self.write,
+            abort_later=pytest.fail,
+        )
+
+    def emit(self, record) -> None:
+        super().emit(record)
+        self.recorded.set()
+
+    async def ask(self, text: str) -> None:
+        head = RequestHead(method="POST", path=WIRE.path, headers={"content-type": ("application/json",)})
+        await self.send(ProcessingRequest(request_headers=HttpHeaders()), ev.RequestHeaders(2, head, False))
+        body = ProcessingRequest(request_body=HttpBody(body=WIRE.request, end_of_stream=True))
+        await self.send(body, ev.RequestBody(3, WIRE.request, True))
+        answer = ResponseHead(status=200, headers={"content-type": (WIRE.kind,)})
+        await self.send(
+            ProcessingRequest(response_headers=HttpHeaders()), ev.ResponseHeaders(now_us(), answer, False)
+        )
+        for chunk in WIRE.say([text]):
+            body = ProcessingRequest(response_body=HttpBody(body=chunk))
+            await self.send(body, ev.ResponseBody(now_us(), chunk, False))
+
+    async def finish(self) -> None:
+        body = ProcessingRequest(response_body=HttpBody(end_of_stream=True))
+        await self.send(body, ev.ResponseBody(now_us(), b"", True))
+
+
+class Finder:
+    """Answers when it is let."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.dropped = 0
+
+    async def find(self, effect: FindSpans, *, deadline_ms: int) -> Spans:
+        assert deadline_ms == LIMITS.spans_deadline_ms
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.dropped += 1
+            raise
+        return spans_for(effect)
+
+
+SAID = "It was Ann Smith."
+
+
+def test_what_a_model_finds_is_written_when_it_answers():
+    async def run() -> None:
+        finder = Finder()
+        drive = Modelled(reads(), finder)
+        await drive.ask(SAID)
+        await drive.finish()
+        assert not drive.runner.done
+        finder.go.set()
+        await drive.background.drain(5)
+        assert drive.runner.done
+        assert WIRE.read(drive.sent) == "It was [PERSON]."
+        assert ("FindSpans", None) in drive.telemetry.told
+        assert len(drive.records) == 1
+
+    asyncio.run(run())
+
+
+def test_without_a_model_the_effect_fails():
+    async def run() -> None:
+        drive = Modelled(reads(), None)
+        await drive.ask(SAID)
+        await drive.finish()
+        await drive.background.drain(5)
+        assert ("FindSpans", FailureKind.UNAVAILABLE) in drive.telemetry.told
+        assert b"Ann Smith" not in drive.sent
+        assert [one.action for one in drive.records] == [Action.BLOCK]
+
+    asyncio.run(run())
+
+
+def test_at_its_deadline_text_goes_out_and_the_log_says_so(caplog):
+    async def run() -> None:
+        drive = Modelled(reads(on_deadline=OnDeadline.RELEASE_RULES, deadline_ms=20), Finder())
+        await drive.ask(SAID)
+        await drive.finish()
+        await drive.recorded.wait()
+        await drive.background.drain(5)
+        assert WIRE.read(drive.sent) == SAID
+        assert [one.answer_chars_unread for one in drive.records] == [len(SAID)]
+
+    asyncio.run(run())
+    (line,) = [one.getMessage() for one in caplog.records if one.name == "headgate.runner"]
+    assert line == f"text went out that a model had not read (request {STREAM_ID})"
+
+
+def test_questions_are_dropped_with_their_stream():
+    async def run() -> None:
+        finder = Finder()
+        drive = Modelled(reads(), finder)
+        await drive.ask(SAID)
+        await drive.finish()
+        await asyncio.sleep(0)
+        drive.runner.finish()
+        await drive.background.drain(5)
+        assert (finder.dropped, len(drive.records)) == (1, 1)
+
+    asyncio.run(run())
+
+
+def test_what_a_record_waits_for_is_asked_to_its_end():
+    async def run() -> None:
+        finder = Finder()
+        drive = Modelled(reads(mode=Mode.SHADOW), finder)
+        await drive.ask(SAID)
+        await drive.finish()
+        assert drive.runner.done
+        assert WIRE.read(drive.sent) == SAID
+        drive.runner.finish()
+        assert drive.records == []
+        finder.go.set()
+        await drive.background.drain(5)
+        assert finder.dropped == 0
+        assert [(one.entity_type, one.count) for one in drive.records[0].entities] == [("PERSON", 1)]
+
+    asyncio.run(run())

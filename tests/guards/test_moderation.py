@@ -9,10 +9,11 @@ from judging import cuts, judged, pieces_of
 from extproc.domain.effects import Classify, Renewed, Scores, TextScore
 from extproc.domain.judging import OnAnswer
 from extproc.domain.limits import LIMITS
+from extproc.domain.reading import ScoreModel
 from extproc.domain.segment import Channel, Origin, Role
 from extproc.domain.verdict import Action, Mode, Reason
 from extproc.guards import moderation
-from extproc.guards.moderation import OnRequest, Settings
+from extproc.guards.moderation import HeadReads, OnRequest, Settings
 
 TOPICS = {"weapons": ("pipe bomb", "nerve agent"), "rivals": ("Acme Corp.", "ÉCLAIR", "bomb disposal unit")}
 CONTENT = Channel(0, "content")
@@ -53,6 +54,7 @@ def test_it_is_off_until_a_policy_wants_it():
         ("pi\u200bpe bomb", "WEAPONS"),
         ("ask ACME, corp about it", "RIVALS"),
         ("an \u00c9clair", "RIVALS"),
+        ("an eclair", "RIVALS"),
         ("a pipe bomb disposal unit", "WEAPONS"),
         ("pipe pipe bomb", "WEAPONS"),
     ],
@@ -64,7 +66,7 @@ def test_phrases_are_found_as_whole_words(text, topic):
     assert judged(scanner(), [text])[1][0].entity_type == f"TOPIC_{topic}"
 
 
-@pytest.mark.parametrize("text", ["pipe bombs", "a pipe, then a bomb", "bomb pipe", "eclair", "acme", ""])
+@pytest.mark.parametrize("text", ["pipe bombs", "a pipe, then a bomb", "bomb pipe", "acme", ""])
 def test_other_words_pass(text):
     assert guard().judge(exchange(text), ()).action is Action.ALLOW
     assert judged(scanner(), [text]) == (text, ())
@@ -177,3 +179,31 @@ def test_what_it_lets_pass_the_lists_may_not():
 def test_answers_to_another_question_are_a_bug(answers):
     with pytest.raises(ValueError, match="another question"):
         guard(head="toxic").judge(exchange("one"), answers)
+
+
+@pytest.mark.parametrize("reads", HeadReads)
+def test_the_head_reads_what_the_policy_says(reads):
+    made = guard(head="toxic", head_reads=reads, head_deadline_ms=700, threshold=0.7, topics={})
+    asked = made.needs(exchange("hi"))
+    assert bool(asked) == (reads is not HeadReads.ANSWER)
+    watch = made.scanner(exchange("hi"))
+    if reads is HeadReads.REQUEST:
+        assert watch is None
+        return
+    assert watch.model == ScoreModel(
+        head="toxic", threshold=0.7, entity_type="TOPIC", detector="moderation/toxic", deadline_ms=700
+    )
+    assert (watch.on_finding, watch.reason, watch.touches) == (OnAnswer.CUT, Reason.TOPIC_BLOCKED, True)
+    # Without phrases nothing else reads it.
+    assert watch.judge.begin().open(CONTENT) is None
+    assert made.scanner(read_only()) is None
+
+
+def test_a_head_of_answers_says_nothing_of_requests():
+    verdict = guard(head="toxic", head_reads=HeadReads.ANSWER, topics={}).judge(exchange("hi"), ())
+    assert (verdict.action, verdict.score, verdict.threshold) == (Action.ALLOW, None, None)
+
+
+def test_answers_are_read_by_a_head_that_is_named():
+    with pytest.raises(ValueError, match="the head of a classifier"):
+        Settings(head_reads=HeadReads.BOTH)

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from exchanges import exchange, guard_env
+from exchanges import exchange, guard_env, read_only
 
+from extproc.domain.reading import OnDeadline, SpanModel
 from extproc.domain.verdict import Action, Reason
 from extproc.guards import pii
 from extproc.guards._rules import OnFinding
@@ -46,3 +47,37 @@ def test_a_block_has_its_own_reason(env):
 
 def test_a_credential_is_not_this_guards(env):
     assert judge(env, "AK" + "IA" + "ABCDEFGH23456789").action is Action.ALLOW
+
+
+MODEL = pii.ModelSettings(name="names-v1", entity_types=("PERSON",), on_deadline=OnDeadline.RELEASE_RULES)
+
+
+def test_a_model_reads_answers_that_a_model_has_written(env):
+    made = pii.GUARD.build(pii.Settings(model=MODEL), env)
+    assert made.scanner(exchange("hi")).model == SpanModel(
+        name="names-v1",
+        entity_types=frozenset({"PERSON"}),
+        deadline_ms=2_000,
+        on_deadline=OnDeadline.RELEASE_RULES,
+    )
+    assert made.scanner(read_only()).model is None
+    assert made.watch.model is None
+    assert pii.GUARD.build(pii.Settings(), env).scanner(exchange("hi")).model is None
+    assert (
+        pii.GUARD.build(pii.Settings(model=MODEL, answer=OnFinding.ALLOW), env).scanner(exchange("hi"))
+        is None
+    )
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pii.ModelSettings(name="names-v1"),
+        pii.ModelSettings(entity_types=("PERSON",)),
+        pii.ModelSettings(name="Names v1", entity_types=("PERSON",)),
+        pii.ModelSettings(name="names-v1", entity_types=("person",)),
+    ],
+)
+def test_a_model_that_cannot_be_is_refused(model):
+    with pytest.raises(ValueError, match=r"model|entity types"):
+        pii.Settings(model=model)

@@ -17,6 +17,7 @@ from span_model import MODEL, spans_for
 from extproc import app, policies
 from extproc.domain.effects import FindSpans, Spans
 from extproc.domain.errors import DependencyError, FailureKind
+from extproc.edge.runner import Services
 
 CONDUCT_VARIABLE = "HEADGATE_TEST_CONDUCT"
 
@@ -43,6 +44,7 @@ if __name__ == "__main__":
     from extproc.cli import main
 
     finder = StandInFinder(Path(os.environ[CONDUCT_VARIABLE]))
-    app.Services = functools.partial(app.Services, spans=finder)  # type: ignore[assignment,misc] # that is the stand-in.
+    # Where the composition root takes it from.
+    vars(app)["Services"] = functools.partial(Services, spans=finder)
     policies.SPAN_MODELS = frozenset({MODEL})
     sys.exit(main())
