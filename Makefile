@@ -14,7 +14,7 @@ STAMP := $(VENV)/.headgate-installed
 # Written for people; pip's own settings (an index of your own, say) come from its usual places.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo play test check format types unit e2e fuzz agreement exactness mutants proto bench lock secrets clean
+.PHONY: help demo play test check format types unit e2e fuzz agreement exactness mutants pipe proto bench lock secrets clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name what; do printf '  make %-9s %s\n' "$$name" "$$what"; done
@@ -63,6 +63,9 @@ mutants: $(STAMP) ## Seed bugs into the redaction engine, one by one: which do t
 
 bench: $(STAMP) ## Measure the filter beside Envoy alone (BENCH='--write' puts the figures into the README)
 	@$(BIN)/python tests/bench/bench_run.py $(BENCH)
+
+pipe: $(STAMP) ## Send 100 MB and 1 GB through headgate redact: speed and memory (PIPE='--mb 10 50'): 15 minutes
+	@$(BIN)/python tests/bench/bench_pipe.py $(PIPE)
 
 $(STAMP): requirements/dev.lock pyproject.toml requirements/make-env hatch_build.py extproc/redaction/_kernel.c
 	@requirements/make-env $(VENV) requirements/dev.lock

@@ -27,14 +27,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+ROOT = Path(__file__).parents[2]
 # Where it finds extproc, from whatever folder it is run; the worker's environment has no need of it.
-sys.path[:0] = [str(Path(__file__).parents[2])]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
+
+from readme_sections import paragraph, put  # noqa: E402 - it stands in a folder that only tests know.
 
 _UNMARKED = " \t\n\"'"
 
-ROOT = Path(__file__).parents[2]
 FIGURES = Path(__file__).with_name("recognizers.json")
-BEGIN, END = "<!-- recognizers: begin (tests/bench/compare_recognizers.py) -->", "<!-- recognizers: end -->"
+SECTION = "recognizers"
 
 Span: TypeAlias = "tuple[int, int]"
 # By entity type and side: counts, precision, recall, F2.
@@ -271,26 +273,13 @@ def section(results: dict[str, Scores], version: str) -> str:
             name = "Headgate" if side == "ours" else "Presidio"
             counts = " | ".join(f"{one[key]:,.0f}" for key in ("right", "missed", "wrong"))
             rows.append(f"| {title}, {both} types: {name} | {counts} | {one['f2_min']:.2f} |")
-    return "\n".join(
-        [
-            f"Beside the pattern recognizers of Presidio {version}, of the types that both have, asked for one",
-            "at a time: on texts with marked values, and on Presidio's own cases, which both were written with.",
-            "By type: [`recognizers.json`](tests/bench/recognizers.json).",
-            "",
-            "|  | found | missed | wrong | lowest F2 of a type |",
-            "|---|---|---|---|---|",
-            *rows,
-        ]
+    text = paragraph(
+        f"Beside the pattern recognizers of Presidio {version}, of the types that both have, one at a",
+        "time, on texts with marked values, and on Presidio's own cases, which both were written with; by",
+        "type in [`recognizers.json`](tests/bench/recognizers.json):",
     )
-
-
-def write_readme(path: Path, text: str) -> None:
-    """Put the section between the markers. ValueError where there are none."""
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{path.name} has no markers for the comparison")
-    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+    head = ["|  | found | missed | wrong | lowest F2 of a type |", "|---|---|---|---|---|"]
+    return "\n".join([text, "", *head, *rows])
 
 
 def version_of(python: str) -> str:
@@ -323,7 +312,7 @@ def main() -> None:
     if arguments.write:
         found = {"presidio": version, "results": results}
         FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        write_readme(ROOT / "README.md", section(results, version))
+        put(SECTION, section(results, version))
 
 
 if __name__ == "__main__":

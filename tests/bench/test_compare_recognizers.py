@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from compare_recognizers import BEGIN, END, FIGURES, ROOT, Example, Tally, section, trimmed, write_readme
+from compare_recognizers import FIGURES, SECTION, Example, Tally, section, trimmed
+from readme_sections import README, kept
 
 from extproc.redaction.packs import ALL_RULES
 
 KEPT = json.loads(FIGURES.read_text(encoding="utf-8"))
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 TYPES = [
     pytest.param(sides, id=f"{title}-{entity_type}")
     for title, scores in KEPT["results"].items()
@@ -26,27 +26,16 @@ def test_no_type_is_worse_than_presidios(sides):
 
 
 def test_the_readme_has_the_figures():
-    kept = README.partition(BEGIN)[2].partition(END)[0].strip()
-    assert kept == section(KEPT["results"], KEPT["presidio"])
+    assert kept(SECTION) == section(KEPT["results"], KEPT["presidio"])
 
 
 def test_the_readme_counts_the_rules():
-    assert "More than 330 rules find more than 220 entity types" in README
+    assert "More than 330 rules find more than 220 entity types" in README.read_text(encoding="utf-8")
     assert len(ALL_RULES) > 330
     assert len({rule.entity_type for rule in ALL_RULES}) > 220
     personal = {rule.entity_type for rule in ALL_RULES if rule.pack == "pii"}
     assert len({name[:2] for name in personal if name[2:3] == "_"} - {"IP"}) >= 40
     assert len({rule.entity_type for rule in ALL_RULES if rule.pack == "secrets"}) >= 100
-
-
-def test_the_section_takes_the_place_between_the_markers(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
-    write_readme(readme, "new")
-    assert f"before\n{BEGIN}\nnew\n{END}\nafter\n" == readme.read_text(encoding="utf-8")
-    readme.write_text("no markers\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="no markers"):
-        write_readme(readme, "new")
 
 
 def test_quotes_and_blanks_are_no_part_of_a_marked_span():

@@ -16,16 +16,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "support"))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
-from redaction_bugs import Bug, bugs, tree  # noqa: E402 - it stands in a folder that only tests know.
+from readme_sections import paragraph, put  # noqa: E402 - it stands in a folder that only tests know.
+from redaction_bugs import Bug, bugs, tree  # noqa: E402 - as above.
 
 REPORT = ROOT / "tests" / "bench" / "mutants.json"
+SECTION = "mutants"
 
 _SLICE = "test_a_batch_has_every_kind_of_document_and_every_check_and_no_difference"
 # In this order, each only if the one before noticed nothing; seconds to a minute each. The tests of the
@@ -74,6 +78,19 @@ def write(noticed: Mapping[str, str]) -> None:
     every = {bug.name: {**kept, **noticed}.get(bug.name, "") for bug in bugs()}
     report = {"bugs": len(every), "killed": sum(map(bool, every.values())), "noticed_by": every}
     REPORT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    put(SECTION, section(report))
+
+
+def section(report: Mapping[str, Any]) -> str:
+    """What stands in the README."""
+    stages = Counter(report["noticed_by"].values())
+    fuzzed = sum(count for stage, count in stages.items() if stage.startswith("fuzz"))
+    bugs_count, killed = report["bugs"], report["killed"]
+    return paragraph(
+        f"Of {bugs_count} bugs seeded into the engine and its kernel, one by one (`make mutants`), the",
+        f"fast tests notice {killed} ({killed / bugs_count:.0%}), {fuzzed} of them by a slice of this fuzz",
+        "([`mutants.json`](tests/bench/mutants.json)).",
+    )
 
 
 def parsed() -> argparse.Namespace:
