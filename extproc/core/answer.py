@@ -53,7 +53,7 @@ class AnswerStep:
 
 
 @dataclass(slots=True)
-class _Pended:
+class Pended:
     """A frame, or an exchange's end, that waits for models to read its last texts.
 
     ``texts`` are the frame's as far as they may go out, ``last_of`` says which is a channel's last.
@@ -90,7 +90,8 @@ class AnswerLane:
         # What is read and not written yet, and whether the end has come.
         self._frames: Iterator[ResponseFrame] = iter(())
         self._eof = False
-        self._pended: _Pended | None = None
+        # A frame whose last texts a model has not read to their end: what comes waits behind it.
+        self.pended: Pended | None = None
 
     def feed(self, chunk: bytes, *, eof: bool, at_us: int) -> AnswerStep:
         """Take answer bytes; give those that are judged.
@@ -109,12 +110,10 @@ class AnswerLane:
             self._go_on(parts, step)
         except Blocked as blocked:
             step.refusal = blocked.refusal
-        return self._done(parts, step)
-
-    @property
-    def pended(self) -> bool:
-        """Whether what comes has to wait: a text that ended is not read to its end."""
-        return self._pended is not None
+        step.data = b"".join(parts)
+        if self._texts.questions is not None:
+            self._texts.questions.go_on(at_us)
+        return step
 
     def answered(self, effect_id: int, answer: Answer | FailureKind, *, at_us: int) -> AnswerStep | None:
         """Take a model's answer; None where nobody here asked, or wants to know any more."""
@@ -170,7 +169,7 @@ class AnswerLane:
                 self._run(exchange, frame, parts)
                 continue
             self._or_refuse_one(exchange, frame, parts)
-            if self._pended is not None:
+            if self.pended is not None:
                 return
             if frame.final:
                 self._over(exchange, step)
@@ -179,11 +178,11 @@ class AnswerLane:
 
     def _unpend(self, parts: list[bytes], step: AnswerStep) -> None:
         """Go on where what was waited for has come."""
-        pended = self._pended
+        pended = self.pended
         if pended is not None:
             if not all(scan.done for scan in pended.waits_for):
                 return
-            self._pended = None
+            self.pended = None
             if pended.frame is not None:
                 parts.append(self._session.write_response(pended.frame, tuple(pended.texts)))
             if pended.frame is None or pended.frame.final:
@@ -202,7 +201,7 @@ class AnswerLane:
         text = self._texts.released(exchange, channel, scan, output, eof=scan.ended)
         if not text:
             return
-        pended = self._pended
+        pended = self.pended
         at = pended.last_of.get(channel) if pended is not None and pended.exchange is exchange else None
         if pended is not None and at is not None:
             # Text of the same channel that came before stands in it.
@@ -222,9 +221,9 @@ class AnswerLane:
                 raise Blocked(ANSWER_UNREAD) from None
         except Blocked as blocked:
             parts.append(self._refuse_one(exchange, blocked))
-            pended = self._pended
+            pended = self.pended
             if pended is not None and pended.exchange is exchange:
-                self._pended = None
+                self.pended = None
                 if pended.frame is None or pended.frame.final:
                     self._over(exchange, step)
 
@@ -293,7 +292,7 @@ class AnswerLane:
         for channel in tuple(exchange.channels) if ends_all else frame.ended:
             self._end_channel(exchange, channel, parts, held=channel not in last_of)
         if waits_for := self._texts.take_unfinished():
-            self._pended = _Pended(exchange, frame, texts, last_of, waits_for)
+            self.pended = Pended(exchange, frame, texts, last_of, waits_for)
             return
         parts.append(self._session.write_response(frame, tuple(texts)))
 
@@ -342,14 +341,14 @@ class AnswerLane:
             for channel in tuple(exchange.channels):
                 self._end_channel(exchange, channel, parts, held=True)
             if waits_for := self._texts.take_unfinished():
-                self._pended = _Pended(exchange, None, [], {}, waits_for)
+                self.pended = Pended(exchange, None, [], {}, waits_for)
                 return
             self._over(exchange, step)
         step.ended = True
 
     def drop(self) -> None:
         """The answer is cut, or all of it has gone out: forget all that is held."""
-        self._pended = None
+        self.pended = None
         self._frames, self._eof = iter(()), False
         for exchange in self._exchanges.values():
             if exchange.closed:

@@ -36,13 +36,16 @@ class Answering:
         Raises:
             PeerError: the upstream's bytes cannot be vouched for.
         """
-        if not self._lane.pended:
-            return self._read(event, event.at_us)
-        return AnswerStep() if self._backlog.add(event) else AnswerStep(refusal=ANSWER_UNREAD)
+        if self._lane.pended is not None:
+            return AnswerStep() if self._backlog.add(event) else AnswerStep(refusal=ANSWER_UNREAD)
+        if isinstance(event, ev.ResponseBody):
+            # Nearly every event.
+            return self._lane.feed(event.chunk, eof=event.end_stream, at_us=event.at_us)
+        return self._read(event, event.at_us)
 
     def take_kept(self, at_us: int) -> AnswerStep | None:
         """Read the next of what was kept; None where nothing was, or it still waits. Raises as ``take``."""
-        if self._lane.pended or not self._backlog:
+        if self._lane.pended is not None or not self._backlog:
             return None
         return self._read(self._backlog.take(), at_us)
 

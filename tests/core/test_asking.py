@@ -102,7 +102,7 @@ def test_text_of_another_choice_stays_in_its_order():
     # Those of the other choice first.
     while others := [at for at, one in enumerate(heard.waiting) if "Ann" not in one.effect.texts[-1]]:
         heard.answer(others[0])
-    assert heard.book.stream._answer._lane.pended
+    assert heard.book.stream._answer._lane.pended is not None
     heard.answer_all()
     heard.chunk(event(choice(1, "Li Wei", "stop")) + b"data: [DONE]\n\n")
     heard.end()
