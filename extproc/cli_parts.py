@@ -13,11 +13,20 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 class Fails(click.ClickException):
-    """An error as one line on standard error; exit code 1."""
+    """An error as one line on standard error, or several; exit code 1."""
 
     def show(self, file: IO[str] | None = None) -> None:
         """Write it there, or to standard error."""
-        click.echo(f"headgate: {self.message}", file=file or sys.stderr)
+        for line in self.message.splitlines() or [""]:
+            click.echo(f"headgate: {line}", file=file or sys.stderr)
+
+
+class Faulty(Fails):
+    """Faults of a file, each as FILE:LINE:COLUMN: and what it is: by this, editors find the places."""
+
+    def show(self, file: IO[str] | None = None) -> None:
+        """Write them there, or to standard error."""
+        click.echo(self.message, file=file or sys.stderr)
 
 
 class CannotAsk(Fails):

@@ -32,6 +32,7 @@ from extproc.policy.loading import (
 )
 from extproc.policy.schema import schema_text
 from extproc.policy.snapshot import RoutedPolicy, build_policy
+from extproc.redaction.packs import default_automaton
 from extproc.redaction.watches import Redactor
 
 if TYPE_CHECKING:
@@ -76,9 +77,9 @@ def _extended(entries: tuple[RuleEntry, ...]) -> RuleVocabulary | list[RuleFault
     return rule_faults(entries) or _vocabulary(entries)
 
 
-def load(path: Path) -> LoadedPolicy:
-    """Read and check a policy file. Raises PolicyError, one line per fault."""
-    return load_policy(path, guard_specs(), _vocabulary())
+def load(path: Path, *, source: str | None = None) -> LoadedPolicy:
+    """Read and check a policy file. Raises PolicyError, one line per fault, which calls it ``source``."""
+    return load_policy(path, guard_specs(), _vocabulary(), source=source)
 
 
 def new_redactor(pepper: bytes, own: tuple[RuleEntry, ...] = ()) -> Redactor:
@@ -149,7 +150,7 @@ def loader(
         try:
             pepper = read_pepper()
         except HeadgateError as error:
-            raise PolicyError(f"{source}: {error}") from None
+            raise PolicyError(str(error)) from None
         key = (pepper, loaded.file.rules)
         if key not in redactors:
             redactors.clear()
@@ -268,7 +269,8 @@ def check_policy(path: Path, envoy: Path | None = None) -> str:
     Raises:
         PolicyError: one line per fault.
     """
-    loaded = load(path)
+    # The whole path: by it editors find the line.
+    loaded = load(path, source=str(path))
     check_bodies(loaded, keeps_bodies=True)
     check_models(loaded)
     if envoy is not None:
@@ -283,6 +285,16 @@ def describe_pipeline(path: Path | None) -> str:
         PolicyError: the file cannot be loaded.
     """
     return pipeline_text(load(path or default_policy()), guard_specs())
+
+
+def entity_types() -> str:
+    """The entity types that the shipped rules find, one a line, with their guard."""
+    rules = default_automaton().rules
+    asked = {one.entity_type for one in rules} - {one.entity_type for one in rules if one.default}
+    rows = sorted({(one.pack, one.entity_type) for one in rules})
+    return "".join(
+        f"{pack:8}{name}{'  (where a policy names it)' if name in asked else ''}\n" for pack, name in rows
+    )
 
 
 def policy_schema() -> str:

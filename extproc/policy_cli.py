@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from extproc.cli_parts import FILE, FOLDER, CannotAsk, Fails
+from extproc.cli_parts import FILE, FOLDER, CannotAsk, Fails, Faulty
 from extproc.domain.errors import HeadgateError, PolicyError
 
 if TYPE_CHECKING:
@@ -103,7 +103,15 @@ def policy_check(*, file: Path, envoy: Path | None) -> None:
     try:
         click.echo(check_policy(file, envoy))
     except PolicyError as error:
-        raise Fails(str(error)) from None
+        raise Faulty(str(error)) from None
+
+
+@policy.command("types")
+def policy_types() -> None:
+    """Print the entity types that the shipped rules find, and whose they are."""
+    from extproc.policies import entity_types
+
+    click.echo(entity_types(), nl=False)
 
 
 @policy.command("schema")

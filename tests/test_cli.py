@@ -92,8 +92,24 @@ def test_policy_check_says_where_and_what_instead(tmp_path):
     bad.write_text("version: 1\npolicies:\n  default:\n    guards:\n      pii: {mode: enforced}\n")
     code, out, err = run("policy", "check", str(bad))
     assert (code, out) == (1, "")
-    assert "bad.yaml:5" in err
+    # As compilers say it, for editors.
+    assert err.startswith(f"{bad}:5:13: policies.default.guards.pii.mode: ")
     assert "enforce" in err
+
+
+def test_policy_check_says_one_fault_a_line(tmp_path):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("version: 2\npolicies:\n  a: {guards: {links: {}, pii: {entity_types: [EMAIL]}}}\n")
+    code, _, err = run("policy", "check", str(bad))
+    places = [line.partition(": ")[0] for line in err.splitlines()]
+    assert (code, places) == (1, [f"{bad}:1:1", f"{bad}:3:16", f"{bad}:3:48"])
+
+
+def test_policy_types_lists_what_a_policy_may_name():
+    code, out, _ = run("policy", "types")
+    assert code == 0
+    assert {"pii     EMAIL_ADDRESS", "secrets AWS_ACCESS_KEY"} <= set(out.splitlines())
+    assert "pii     DATE_TIME  (where a policy names it)" in out
 
 
 def test_policy_check_accepts_the_shipped_default():

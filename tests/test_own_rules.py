@@ -98,7 +98,7 @@ def test_guards_may_name_what_the_files_rules_find(tmp_path):
     ],
 )
 def test_a_rule_that_is_wrong_is_refused_by_its_place(tmp_path, changes, place, what):
-    with pytest.raises(PolicyError, match=rf"^policy\.yaml:4: rules\[1\]\.{place}: .*{what}") as caught:
+    with pytest.raises(PolicyError, match=rf"/policy\.yaml:4:\d+: rules\[1\]\.{place}: .*{what}") as caught:
         check(tmp_path, text_of(entry(name="first"), entry(**changes)))
     # No example in a message: it may be a secret.
     assert "123456" not in str(caught.value)
@@ -115,7 +115,7 @@ def test_a_rule_that_is_wrong_is_refused_by_its_place(tmp_path, changes, place, 
     ],
 )
 def test_a_rule_that_lacks_what_it_must_have(tmp_path, row, field):
-    with pytest.raises(PolicyError, match=rf"^policy\.yaml:3: rules\[0\]\.{field}: "):
+    with pytest.raises(PolicyError, match=rf"/policy\.yaml:3:\d+: rules\[0\]\.{field}: "):
         check(tmp_path, f"version: 1\nrules:\n  - {row}\npolicies: {{p: {{}}}}\n".encode())
 
 

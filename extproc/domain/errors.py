@@ -46,4 +46,16 @@ class DependencyError(HeadgateError):
 
 
 class PolicyError(HeadgateError):
-    """A policy file that cannot be loaded: says file, line, field and what to write instead."""
+    """A policy file that cannot be loaded: says file, line, column, field and what to write instead."""
+
+
+class SettingError(ValueError):
+    """A setting that a guard cannot have.
+
+    Says where within its section, what is wrong and what to write instead; none of it repeats a value.
+    """
+
+    def __init__(self, place: tuple[str | int, ...], what: str, instead: str) -> None:
+        super().__init__(what)
+        self.place = place
+        self.instead = instead

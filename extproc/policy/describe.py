@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from extproc.domain.bodies import Keep
 from extproc.domain.prices import ANY_MODEL
 from extproc.domain.verdict import Mode, OnError, Stage
 from extproc.policy.loading import RuleSettings, types_of_model
 from extproc.policy.narrowing import LetsPassUnscanned, NarrowsSegments, narrowing_text
-from extproc.policy.snapshot import known_models
+from extproc.policy.snapshot import NamesModels, known_models
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from extproc.domain.ports import GuardSpec
     from extproc.policy.loading import LoadedPolicy
-    from extproc.policy.model import BodiesEntry, PolicyFile, RouteEntry
+    from extproc.policy.model import BodiesEntry, GuardSection, PolicyFile, RouteEntry
 
-_COLUMNS = ("STAGE", "GUARD", "OWASP", "MODE")
+_COLUMNS: Final = ("STAGE", "GUARD", "OWASP", "MODE")
+
+
+@runtime_checkable
+class SeeksTopics(Protocol):
+    """Settings of a guard that looks for topics, by their phrases or by a model's head."""
+
+    @property
+    def topics(self) -> Mapping[str, Collection[str]]:
+        """Phrases by topic."""
+
+    @property
+    def head(self) -> str:
+        """The head of a classifier of the operator's own; empty for none."""
 
 
 def pipeline_text(loaded: LoadedPolicy, specs: Mapping[str, GuardSpec]) -> str:
@@ -55,14 +68,9 @@ def summary_text(loaded: LoadedPolicy, specs: Mapping[str, GuardSpec]) -> str:
     if file.routes:
         lines.append("  note: a route that Envoy names and this file does not is refused")
     for policy, sections in file.policies.items():
-        for guard in specs:
-            section = sections.get(guard)
-            if section is not None and section.mode not in {Mode.ENFORCE, specs[guard].mode}:
-                lines.append(f"  note: policy {policy}: {guard} is {_MEANS[section.mode]}")
-            if section is not None and section.on_error is not OnError.BLOCK:
-                lines.append(f"  note: policy {policy}: {guard} lets pass what it could not judge")
-            if section is not None and section.mode is not Mode.OFF:
-                lines += [f"  note: policy {policy}: {guard} {text}" for text in _partly(section.settings)]
+        for guard, spec in specs.items():
+            notes = _section_notes(sections[guard], spec) if guard in sections else ()
+            lines += [f"  note: policy {policy}: {guard} {note}" for note in notes]
     lines += [_kept(policy, bodies) for policy, bodies in file.bodies.items() if _wanted(bodies)]
     lines += [f"  note: {model} has no price: its cost is not counted" for model in _unpriced(file)]
     lines += [
@@ -74,7 +82,19 @@ def summary_text(loaded: LoadedPolicy, specs: Mapping[str, GuardSpec]) -> str:
     return "\n".join(lines)
 
 
-_MEANS = {Mode.SHADOW: "in shadow: it records and lets pass", Mode.OFF: "off: it judges nothing"}
+_MEANS: Final = {Mode.SHADOW: "in shadow: it records and lets pass", Mode.OFF: "off: it judges nothing"}
+
+
+def _section_notes(section: GuardSection, spec: GuardSpec) -> Iterator[str]:
+    if section.mode not in {Mode.ENFORCE, spec.mode}:
+        yield f"is {_MEANS[section.mode]}"
+    if section.on_error is not OnError.BLOCK:
+        yield "lets pass what it could not judge"
+    settings = section.settings
+    if section.mode is not Mode.OFF:
+        yield from _partly(settings)
+    if section.mode is Mode.ENFORCE and isinstance(settings, NamesModels) and not settings.models:
+        yield "names no model: whoever asks for one gets a 404"
 
 
 def _policies_on(route: RouteEntry) -> str:
@@ -94,6 +114,19 @@ def _partly(settings: object) -> Iterator[str]:
         idle = [name for name in settings.operators if name not in found]
         if idle:
             yield f"has operators for what it does not look for: {', '.join(idle)}"
+
+    if isinstance(settings, SeeksTopics):
+        yield from _sought(settings)
+
+
+def _sought(settings: SeeksTopics) -> Iterator[str]:
+    idle = [topic for topic, phrases in settings.topics.items() if not phrases]
+    if idle:
+        yield f"has topics without phrases, which are never found: {', '.join(idle)}"
+    if settings.head:
+        yield f"asks the head {settings.head}, which needs serve --judge-model"
+    elif len(idle) == len(settings.topics):
+        yield "has no phrases and no head: it finds nothing"
 
 
 def _unpriced(file: PolicyFile) -> list[str]:

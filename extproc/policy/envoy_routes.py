@@ -47,12 +47,12 @@ def routes_of(path: Path) -> tuple[str, ...]:
             content = file.read(LIMITS.envoy_file_bytes_max)
         nodes = list(yaml.compose_all(_PLACEHOLDER.sub(_AS_TEXT, content), Loader=LOADER))
     except OSError as error:
-        raise PolicyError(f"{path.name}: {error.strerror or 'cannot be read'}") from None
+        raise PolicyError(f"{path}: {error.strerror or 'cannot be read'}") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise PolicyError(f"{path.name}:{line}: this is not YAML") from None
+        raise PolicyError(f"{path}:{line}: this is not YAML") from None
     except (yaml.YAMLError, RecursionError, ValueError):
-        raise PolicyError(f"{path.name}: this is not YAML") from None
+        raise PolicyError(f"{path}: this is not YAML") from None
     return tuple(dict.fromkeys(name for node in nodes for name in _names_below(node)))
 
 
@@ -67,7 +67,7 @@ def check_routes(loaded: LoadedPolicy, names: Collection[str]) -> None:
         return
     faults = [
         Fault(
-            line=loaded.document.line_of(("routes", name)),
+            spot=loaded.document.spot_of(("routes", name)),
             field=f"routes.{name}",
             what="is no route that Envoy's configuration names",
             instead=nearest(name, names),
@@ -77,7 +77,7 @@ def check_routes(loaded: LoadedPolicy, names: Collection[str]) -> None:
     ]
     faults += [
         Fault(
-            line=loaded.document.line_of(("routes",)),
+            spot=loaded.document.spot_of(("routes",)),
             field="routes",
             what=f"does not name Envoy's route {shown_route(name)}, which is refused therefore",
             instead=f"add `{shown_route(name)}: {{}}` for each tenant's own policy",

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from extproc.domain.errors import PolicyError
+from extproc.domain.errors import PolicyError, SettingError
 from extproc.domain.limits import LIMITS
 from extproc.policy.model import ENTITY_TYPE_PATTERN, HASH_PATTERN, NAME_PATTERN, REVIEWER_KEY_PATTERN
 
@@ -22,27 +22,31 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from extproc.policy.model import PolicyModel
-    from extproc.policy.tree import Document, Place
+    from extproc.policy.tree import Document, Place, Spot
 
 _SHOWN: Final = re.compile(r"[A-Za-z_*][A-Za-z0-9_.*-]{0,39}|[0-9]{1,6}")
 _KEY_MARK: Final = "[key]"
 # A shorter beginning of a name tells nothing.
 _PREFIX_CHARS_MIN: Final = 3
+NEAREST_MAX: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Fault:
-    """One fault, in file order. ``line`` counts from 1; ``field`` is empty for the file as a whole."""
+    """One fault, in file order; ``field`` is empty for the file as a whole."""
 
-    line: int
+    spot: Spot
     field: str
     what: str
     instead: str
 
     def render(self, source: str) -> str:
-        """One line: file, line, field, what is wrong, what to write instead."""
-        where = f"{source}:{self.line}: {self.field}: " if self.field else f"{source}:{self.line}: "
-        return f"{where}{self.what}; {self.instead}"
+        """One line: file, line, column, field, what is wrong, what to write instead.
+
+        Its head is that of compilers, by which editors find the place.
+        """
+        field = f"{self.field}: " if self.field else ""
+        return f"{source}:{self.spot.line}:{self.spot.column}: {field}{self.what}; {self.instead}"
 
 
 def policy_error(source: str, faults: Iterable[Fault]) -> PolicyError:
@@ -70,11 +74,17 @@ def one_of(names: Collection[str]) -> str:
     return f"write one of: {', '.join(names)}" if names else "take it out"
 
 
+def nearest_few(name: str, names: Collection[str]) -> list[str]:
+    """The names that were probably meant, the likeliest first."""
+    close = difflib.get_close_matches(name, names, n=NEAREST_MAX, cutoff=0.6)
+    if not close and len(name) >= _PREFIX_CHARS_MIN:
+        close = [one for one in names if one.startswith(name)][:NEAREST_MAX]
+    return close
+
+
 def nearest(name: str, names: Collection[str]) -> str:
     """The name that was probably meant, or all that could be."""
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if not close and len(name) >= _PREFIX_CHARS_MIN:
-        close = [one for one in names if one.startswith(name)]
+    close = nearest_few(name, names)
     return f"did you mean {close[0]}?" if close else one_of(names)
 
 
@@ -118,14 +128,17 @@ def _fault(
             what, instead = _PATTERNS.get(str(bounds.get("pattern")), _NOT_TEXT)
         case "value_error":
             # Text of the guard's own check of its settings: from a closed list, as its messages are.
-            what, instead = str(bounds.get("error")), "change what stands there"
+            error = bounds.get("error")
+            what, instead = str(error), "change what stands there"
+            if isinstance(error, SettingError):
+                place, instead = (*place, *error.place), error.instead
         case _ if kind in _TYPES:
             what, instead = _TYPES[kind]
         case _ if bound := _bound(kind, bounds):
             what, instead = "is out of bounds", f"write {bound}"
         case _:
             what, instead = "is not what this field takes", "see the default policy file"
-    return Fault(line=document.line_of(place), field=field_of(place), what=what, instead=instead)
+    return Fault(spot=document.spot_of(place), field=field_of(place), what=what, instead=instead)
 
 
 def _unknown(place: Place, model: PolicyModel) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from pydantic import ValidationError
 
@@ -17,11 +17,21 @@ from extproc.domain.bodies import Keep
 from extproc.domain.errors import PolicyError
 from extproc.domain.limits import LIMITS
 from extproc.domain.scanning import RuleWatch
-from extproc.policy.faults import Fault, faults_of, field_of, nearest, places_of, policy_error
+from extproc.domain.verdict import Mode
+from extproc.policy.faults import (
+    NEAREST_MAX,
+    Fault,
+    faults_of,
+    field_of,
+    nearest,
+    nearest_few,
+    places_of,
+    policy_error,
+)
 from extproc.policy.model import policy_model
 from extproc.policy.narrowing import NarrowsSegments, judges_nothing
 from extproc.policy.sound_part import sound_part
-from extproc.policy.tree import TreeError, read_tree
+from extproc.policy.tree import TOP, Spot, TreeError, read_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -30,6 +40,9 @@ if TYPE_CHECKING:
     from extproc.domain.ports import GuardSpec
     from extproc.policy.model import PolicyFile, RuleEntry
     from extproc.policy.tree import Document, Place, Tree
+
+
+_WRITE_A_MODE: Final = "write `mode: enforce`, or shadow to try it, or off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,28 +124,33 @@ class LoadedPolicy:
     document: Document = field(repr=False, compare=False)
 
 
-def load_policy(path: Path, specs: Mapping[str, GuardSpec], rules: RuleVocabulary) -> LoadedPolicy:
+def load_policy(
+    path: Path, specs: Mapping[str, GuardSpec], rules: RuleVocabulary, *, source: str | None = None
+) -> LoadedPolicy:
     """Read and check a policy file.
 
     Args:
         path: The file, UTF-8.
         specs: The guards that may be configured.
         rules: What the guards that find by rules may be set to.
+        source: What messages call the file; None for its name without folders.
 
     Raises:
-        PolicyError: One line per fault: file, line, field, what is wrong, what to write instead.
+        PolicyError: One line per fault: file, line, column, field, what is wrong, what to write instead.
     """
-    return parse_content(read_content(path), specs, rules, source=path.name)
+    content = read_content(path, source=source)
+    return parse_content(content, specs, rules, source=source or path.name)
 
 
-def read_content(path: Path) -> bytes:
-    """A policy file's bytes, a little more than are allowed at most. Raises PolicyError."""
+def read_content(path: Path, *, source: str | None = None) -> bytes:
+    """A policy file's bytes, a little more than are allowed at most. ``source`` as for ``load_policy``."""
     try:
         with path.open("rb") as file:
             return file.read(LIMITS.policy_bytes_max + 1)
     except OSError as error:
         why = error.strerror or "it cannot be read"
-        raise policy_error(path.name, [_whole_file(why, "check the path and its permissions")]) from None
+        fault = _whole_file(why, "check the path and its permissions")
+        raise policy_error(source or path.name, [fault]) from None
 
 
 def parse_content(
@@ -142,8 +160,9 @@ def parse_content(
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        fault = Fault(line=line, field="", what="this is not UTF-8", instead="save the file as UTF-8")
+        sound = content[: error.start].decode("utf-8")
+        spot = Spot(sound.count("\n") + 1, len(sound) - sound.rfind("\n"))
+        fault = Fault(spot=spot, field="", what="this is not UTF-8", instead="save the file as UTF-8")
         raise policy_error(source, [fault]) from None
     return parse_policy(text, specs, rules, source=source)
 
@@ -156,7 +175,7 @@ def parse_policy(
         document = read_tree(text)
     except TreeError as error:
         field = field_of(error.place)
-        fault = Fault(line=error.line, field=field, what=error.what, instead=error.instead)
+        fault = Fault(spot=error.spot, field=field, what=error.what, instead=error.instead)
         raise policy_error(source, [fault]) from None
     if not isinstance(document.tree, dict):
         raise policy_error(source, [_whole_file("it holds no policy", "begin with `version: 1`")])
@@ -164,12 +183,12 @@ def parse_policy(
     try:
         file = model.validate_json(json.dumps(document.tree))
     except ValidationError as error:
-        faults = faults_of(error, document, model)
+        faults = [*faults_of(error, document, model), *_mode_faults(document, specs)]
         part = sound_part(document.tree, places_of(error))
         with suppress(ValidationError):
             faults += _joint_faults(model.validate_json(part), rules, document) if part else []
         raise policy_error(source, faults) from None
-    if faults := _joint_faults(file, rules, document):
+    if faults := [*_mode_faults(document, specs), *_joint_faults(file, rules, document)]:
         raise policy_error(source, faults)
     return LoadedPolicy(source=source, digest=_digest(file), file=file, document=document)
 
@@ -185,8 +204,21 @@ def _joint_faults(file: PolicyFile, rules: RuleVocabulary, document: Document) -
     ]
 
 
+def _mode_faults(document: Document, specs: Mapping[str, GuardSpec]) -> Iterator[Fault]:
+    """Sections of guards that are off without a mode: such a policy looks as if it protected."""
+    tree = document.tree
+    policies = tree.get("policies") if isinstance(tree, dict) else None
+    for policy, held in policies.items() if isinstance(policies, dict) else ():
+        guards = held.get("guards") if isinstance(held, dict) else None
+        for guard, section in guards.items() if isinstance(guards, dict) else ():
+            off = guard in specs and specs[guard].mode is Mode.OFF
+            if off and isinstance(section, dict) and "mode" not in section:
+                place: Place = ("policies", policy, "guards", guard)
+                yield fault_at(document, place, "has no mode, without which it is off", _WRITE_A_MODE)
+
+
 def _whole_file(what: str, instead: str) -> Fault:
-    return Fault(line=1, field="", what=what, instead=instead)
+    return Fault(spot=TOP, field="", what=what, instead=instead)
 
 
 def _tenant_faults(file: PolicyFile, document: Document) -> Iterator[Fault]:
@@ -284,12 +316,15 @@ def _unknown_rules(
     for index, entity_type in enumerate(settings.entity_types):
         if entity_type not in known:
             what = "is no entity type of this guard"
-            yield fault_at(document, (*place, "entity_types", index), what, nearest(entity_type, known))
+            yield fault_at(
+                document, (*place, "entity_types", index), what, _entity_type(entity_type, known)
+            )
     for entity_type, operator in settings.operators.items():
         at: Place = (*place, "operators", entity_type)
         by_model = entity_type in types_of_model(settings)
         if entity_type not in known and not by_model:
-            yield fault_at(document, at, "is no entity type of this guard", nearest(entity_type, known))
+            what = "is no entity type of this guard"
+            yield fault_at(document, at, what, _entity_type(entity_type, known))
             continue
         looked_for = frozenset({entity_type}) & frozenset(known)
         watch = RuleWatch(pack=guard, entity_types=looked_for, operators={entity_type: operator})
@@ -299,9 +334,17 @@ def _unknown_rules(
             yield fault_at(document, at, "is an operator that cannot be used here", str(error))
 
 
+def _entity_type(name: str, known: Collection[str]) -> str:
+    """The names that were probably meant: there are too many to say all."""
+    close = [one for one in known if name in one.split("_")] or nearest_few(name, known)
+    if not close:
+        return "write one of those that `headgate policy types` lists"
+    return f"did you mean {' or '.join(close[:NEAREST_MAX])}? `headgate policy types` lists all"
+
+
 def fault_at(document: Document, place: Place, what: str, instead: str) -> Fault:
     """A fault at a place of the file."""
-    return Fault(line=document.line_of(place), field=field_of(place), what=what, instead=instead)
+    return Fault(spot=document.spot_of(place), field=field_of(place), what=what, instead=instead)
 
 
 def _digest(file: PolicyFile) -> str:

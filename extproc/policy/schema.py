@@ -9,8 +9,8 @@ import json
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from extproc.domain.verdict import Stage
-from extproc.policy.model import policy_model
+from extproc.domain.verdict import Mode, Stage
+from extproc.policy.model import ENTITY_TYPE_PATTERN, policy_model
 from extproc.policy.tree import read_tree
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ def schema_text(specs: Mapping[str, GuardSpec], rules: RuleVocabulary) -> str:
     definitions = _below(schema, "$defs")
     for name in specs:
         section = _below(definitions, f"{name}_guard")
+        if specs[name].mode is Mode.OFF:
+            # As the loader has it: without one the guard is off, whatever else stands there.
+            section["required"] = ["mode"]
         if name in rules.packs:
             _name_entity_types(section, sorted(rules.packs[name]))
     _describe(schema, specs)
@@ -71,11 +74,14 @@ def _tidy(node: object, *, names: bool = False) -> None:
 
 
 def _name_entity_types(section: _Node, entity_types: list[str]) -> None:
-    """What a guard that finds by rules may look for: a name that does not exist would never match."""
-    # Types that only the file's own rules find are marked too: a slip in a name is likelier than those.
-    _below(section, "properties", "entity_types")["items"] = {"enum": entity_types}
+    """What a guard that finds by rules may look for: an editor offers the shipped names.
+
+    The file's own rules may find other types, so that only the loader knows a slip in a name.
+    """
+    named: _Node = {"anyOf": [{"enum": entity_types}, {"pattern": ENTITY_TYPE_PATTERN}]}
+    _below(section, "properties", "entity_types")["items"] = named
     operators = _below(section, "properties", "operators")
-    operators["propertyNames"] = {"enum": entity_types}
+    operators["propertyNames"] = named
     operators["additionalProperties"] = {"type": "string", "pattern": _OPERATOR}
 
 
@@ -104,9 +110,9 @@ def _comments() -> dict[Place, str]:
     text = (files("extproc.policy") / "default.yaml").read_text(encoding="utf-8")
     rows = text.splitlines()
     found: dict[Place, str] = {}
-    for place, line in read_tree(text).lines.items():
+    for place, spot in read_tree(text).spots.items():
         above: list[str] = []
-        for row in reversed(rows[: line - 1]):
+        for row in reversed(rows[: spot.line - 1]):
             words = row.strip()
             if words == "#":
                 # Only the first paragraph: below it stand examples.

@@ -13,7 +13,7 @@ from extproc.domain.prices import ANY_MODEL, Price
 from extproc.domain.verdict import Action, Mode, OnError, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from extproc.domain.ports import GuardSpec
     from extproc.domain.scanning import RuleFinder, ScannerFactory
@@ -28,6 +28,10 @@ _PEPPER_LABEL: Final = "policy:pepper-mark"
 @runtime_checkable
 class NamesModels(Protocol):
     """Settings of a guard that name models."""
+
+    @property
+    def models(self) -> Collection[str]:
+        """What may be asked, as the policy says it."""
 
     @property
     def known_models(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""YAML text to plain values, with the line of every value.
+"""YAML text to plain values, with the place in the text of every value.
 
 Stricter than a YAML loader, because a policy must mean to the operator what it means to us: no duplicate
 keys, anchors, aliases, tags or second documents. Plain scalars follow the core schema of YAML 1.2, in
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import yaml
 
@@ -45,16 +45,26 @@ _INT: Final = re.compile(r"[-+]?[0-9]+")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 
 
+class Spot(NamedTuple):
+    """Where something stands in a text, both counted from 1; columns in characters, as editors count."""
+
+    line: int
+    column: int
+
+
+TOP: Final = Spot(1, 1)
+
+
 class TreeError(Exception):
     """Text that is no plain YAML.
 
-    ``line`` counts from 1; ``what`` is wrong at ``place``, ``instead`` is what to write. Neither repeats
+    ``what`` is wrong at ``place``, which is at ``spot``; ``instead`` is what to write. Neither repeats
     anything of the text.
     """
 
-    def __init__(self, line: int, what: str, instead: str, place: Place = ()) -> None:
+    def __init__(self, spot: Spot, what: str, instead: str, place: Place = ()) -> None:
         super().__init__(what)
-        self.line = line
+        self.spot = spot
         self.what = what
         self.instead = instead
         self.place = place
@@ -62,16 +72,16 @@ class TreeError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A file's values. ``lines`` maps each value's place to the line on which it (or its key) stands."""
+    """A file's values. ``spots`` maps each value's place to where it (or its key) stands."""
 
     tree: Tree
-    lines: Mapping[Place, int]
+    spots: Mapping[Place, Spot]
 
-    def line_of(self, place: Place) -> int:
-        """The line of a place, or of the nearest place around it that stands in the file."""
-        while place and place not in self.lines:
+    def spot_of(self, place: Place) -> Spot:
+        """Where a place stands, or the nearest place around it that is in the file."""
+        while place and place not in self.spots:
             place = place[:-1]
-        return self.lines.get(place, 1)
+        return self.spots.get(place, TOP)
 
 
 def read_tree(text: str) -> Document:
@@ -81,23 +91,25 @@ def read_tree(text: str) -> Document:
         TreeError: The text is no YAML, or uses what a policy must not.
     """
     if len(text.encode("utf-8", "surrogatepass")) > LIMITS.policy_bytes_max:
-        raise TreeError(1, "the file is too large", f"write at most {LIMITS.policy_bytes_max} bytes")
+        raise TreeError(TOP, "the file is too large", f"write at most {LIMITS.policy_bytes_max} bytes")
     builder = _Builder()
     try:
         for event in _events(text):
             builder.take(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark is not None else 1
+        spot = TOP if mark is None else Spot(mark.line + 1, mark.column + 1)
         lines = text.split("\n")
-        if line <= len(lines) and _INDENTED_BY_TAB.match(lines[line - 1]):
-            raise TreeError(line, *_TAB) from None
-        # libyaml sees what is missing at the end on the line after the last.
-        raise TreeError(min(line, len(lines)), *_NOT_YAML) from None
+        if spot.line <= len(lines) and (tab := _INDENTED_BY_TAB.match(lines[spot.line - 1])):
+            raise TreeError(Spot(spot.line, tab.end()), *_TAB) from None
+        if spot.line > len(lines):
+            # libyaml sees what is missing at the end on the line after the last.
+            spot = Spot(len(lines), len(lines[-1]) + 1)
+        raise TreeError(spot, *_NOT_YAML) from None
     except (yaml.YAMLError, ValueError):
         # Characters that YAML forbids, and escapes that spell no character.
-        raise TreeError(builder.line, *_NOT_YAML) from None
-    return Document(tree=builder.tree, lines=builder.lines)
+        raise TreeError(builder.spot, *_NOT_YAML) from None
+    return Document(tree=builder.tree, spots=builder.spots)
 
 
 _INDENTED_BY_TAB: Final = re.compile(r" *\t")
@@ -127,15 +139,15 @@ class _Builder:
     """Puts events together without recursion, so that no nesting can exhaust the interpreter's stack."""
 
     tree: Tree = None
-    lines: dict[Place, int] = field(default_factory=dict)
-    line: int = 1
+    spots: dict[Place, Spot] = field(default_factory=dict)
+    spot: Spot = TOP
     _open: list[_Open] = field(default_factory=list)
     _documents: int = 0
 
     def take(self, event: yaml.Event) -> None:
         """Take one event of the parser."""
         if event.start_mark is not None:
-            self.line = event.start_mark.line + 1
+            self.spot = Spot(event.start_mark.line + 1, event.start_mark.column + 1)
         match event:
             case yaml.DocumentStartEvent():
                 self._documents += 1
@@ -175,9 +187,9 @@ class _Builder:
 
     def _key(self, top: _Open, mapping: dict[str, Tree], key: str) -> None:
         if key in mapping:
-            first = self.lines[(*top.place, key)]
+            first = self.spots[(*top.place, key)].line
             raise self._error(f"stands on line {first} already", "keep one of the two", (*top.place, key))
-        self.lines[(*top.place, key)] = self.line
+        self.spots[(*top.place, key)] = self.spot
         top.key = key
 
     def _resolve(self, text: str) -> Scalar:
@@ -205,7 +217,7 @@ class _Builder:
         top = self._open[-1]
         if isinstance(top.value, list):
             place = (*top.place, len(top.value))
-            self.lines[place] = self.line
+            self.spots[place] = self.spot
             top.value.append(value)
             return place
         if top.key is None:
@@ -220,4 +232,4 @@ class _Builder:
             place = self._open[-1].place if self._open else ()
             if self._open and (key := self._open[-1].key) is not None:
                 place = (*place, key)
-        return TreeError(self.line, what, instead, place)
+        return TreeError(self.spot, what, instead, place)

@@ -184,7 +184,7 @@ def test_a_file_that_is_gone_leaves_the_policy(bench):
     bench.looks(4)
     assert bench.digest() == "one"
     said = (
-        "policy refused, one stays: policy.yaml:1: No such file or directory; "
+        "policy refused, one stays: policy.yaml:1:1: No such file or directory; "
         "check the path and its permissions"
     )
     assert bench.log() == [("ERROR", said)]

@@ -10,8 +10,9 @@ MIXED = """
 version: 1
 tenants: {acme: {policy: one}}
 policies:
-  one: {guards: {injection: {mode: shadow}, pii: {mode: off}, budget: {on_error: allow}}}
-  two: {}
+  one:
+    guards: {injection: {mode: shadow}, pii: {mode: off}, budget: {on_error: allow}, schema: {models: [m]}}
+  two: {guards: {schema: {models: [m]}}}
 """
 
 
@@ -42,7 +43,7 @@ def test_a_summary_says_what_passes_unjudged(policies):
 
 
 def test_a_summary_of_a_policy_that_judges_everything_is_one_line(policies):
-    loaded = policies.parse("version: 1\npolicies: {a: {}}")
+    loaded = policies.parse("version: 1\npolicies: {a: {guards: {schema: {models: ['*']}}}}")
     assert summary_text(loaded, policies.specs) == (
         f"policy.yaml: good; 1 policy, 0 tenants, 0 keys; digest {loaded.digest[:12]}"
     )
@@ -56,8 +57,8 @@ tenants: {acme: {policy: one}, other: {policy: one}}
 routes:
   generate: {policy: two, tenants: {acme: three}}
   read_only: {}
-policies: {one: {}, two: {}, three: {}, four: {}}
-"""
+policies: {one: &, two: &, three: &, four: &}
+""".replace("&", "{guards: {schema: {models: [m]}}}")
     )
     assert summary_text(loaded, policies.specs) == (
         f"policy.yaml: good; 4 policies, 2 tenants, 0 keys, 2 routes; digest {loaded.digest[:12]}\n"
@@ -71,6 +72,8 @@ policies: {one: {}, two: {}, three: {}, four: {}}
 
 
 def notes(policies, guards: str, *, more: str = "") -> list[str]:
+    if "schema: " not in guards:
+        guards = f"schema: {{models: [m]}}, {guards}"
     loaded = policies.parse(f"version: 1\n{more}policies: {{a: {{guards: {{{guards}}}}}}}\n")
     return [line.removeprefix("  note: ") for line in summary_text(loaded, policies.specs).split("\n")[1:]]
 
@@ -110,6 +113,48 @@ def test_an_operator_for_what_is_not_looked_for_is_named(policies):
         "policy a: pii has operators for what it does not look for: PHONE_NUMBER"
     ]
     assert notes(policies, "pii: {operators: {PHONE_NUMBER: hash}}") == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("models: []", ["names no model: whoever asks for one gets a 404"]),
+        ("mode: shadow", ["is in shadow: it records and lets pass"]),
+        ("models: ['*']", []),
+    ],
+)
+def test_a_policy_by_which_no_model_may_be_asked_says_so(policies, settings, said):
+    assert notes(policies, f"schema: {{{settings}}}") == [f"policy a: schema {one}" for one in said]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("mode: enforce", ["has no phrases and no head: it finds nothing"]),
+        (
+            "mode: enforce, topics: {weapons: []}",
+            [
+                "has topics without phrases, which are never found: weapons",
+                "has no phrases and no head: it finds nothing",
+            ],
+        ),
+        (
+            "mode: enforce, topics: {weapons: [pipe bomb], rivals: []}",
+            ["has topics without phrases, which are never found: rivals"],
+        ),
+        (
+            "mode: shadow, head: toxic",
+            [
+                "is in shadow: it records and lets pass",
+                "asks the head toxic, which needs serve --judge-model",
+            ],
+        ),
+        ("mode: off, head: toxic", []),
+    ],
+)
+def test_a_summary_says_what_moderation_needs_and_never_finds(policies, settings, said):
+    found = notes(policies, f"moderation: {{{settings}, roles: []}}")
+    assert found == [f"policy a: moderation {one}" for one in said]
 
 
 def test_bodies_that_are_required_and_never_kept_are_named(policies):

@@ -114,6 +114,14 @@ def test_faults_come_in_the_order_of_the_file(policies):
     assert [line.split(":")[1] for line in said.splitlines()] == ["3", "4", "5"]
 
 
+def test_a_fault_stands_at_its_line_and_column(policies):
+    text = "version: 1\npolicies: {a: {guards: {pii: {mode: odd}, nothing: 1}}}\n"
+    with pytest.raises(PolicyError) as caught:
+        policies.parse(text)
+    places = [line.partition(" ")[0] for line in str(caught.value).splitlines()]
+    assert places == ["policy.yaml:2:31:", "policy.yaml:2:43:"]
+
+
 class TestDigest:
     def test_comments_order_and_defaults_written_out_do_not_change_it(self, policies):
         one = policies.parse("version: 1\npolicies: {a: {}, b: {guards: {pii: {mode: off}}}}")
@@ -153,10 +161,10 @@ class TestFile:
     @pytest.mark.parametrize(
         ("content", "says"),
         [
-            (b"version: 1\na: \xff\n", "policy.yaml:2: this is not UTF-8; save the file as UTF-8"),
+            (b"version: 1\na: \xff\n", "policy.yaml:2:4: this is not UTF-8; save the file as UTF-8"),
             (
                 b"#" * (LIMITS.policy_bytes_max + 1),
-                f"policy.yaml:1: the file is too large; write at most {LIMITS.policy_bytes_max} bytes",
+                f"policy.yaml:1:1: the file is too large; write at most {LIMITS.policy_bytes_max} bytes",
             ),
         ],
         ids=["latin-1", "too large"],
@@ -172,8 +180,12 @@ class TestFile:
         with pytest.raises(PolicyError) as caught:
             load_policy(tmp_path / "policy.yaml", policies.specs, policies.rules)
         assert str(caught.value) == (
-            "policy.yaml:1: No such file or directory; check the path and its permissions"
+            "policy.yaml:1:1: No such file or directory; check the path and its permissions"
         )
+
+    def test_a_file_may_be_named_as_its_reader_knows_it(self, policies, tmp_path):
+        with pytest.raises(PolicyError, match=r"^conf/p\.yaml:1:1: No such file"):
+            load_policy(tmp_path / "p.yaml", policies.specs, policies.rules, source="conf/p.yaml")
 
     def test_a_folder_is_no_file(self, policies, tmp_path):
         with pytest.raises(PolicyError, match="Is a directory"):

@@ -68,7 +68,7 @@ def test_a_policy_whose_guard_would_judge_nothing_does_not_load(policies):
     with pytest.raises(PolicyError) as caught:
         policies.parse(text + "        origins: [tool_result]\n")
     assert str(caught.value) == (
-        "policy.yaml:7: policies.a.guards.injection.origins: never goes with these roles, so that nothing "
-        "would be judged; write tool_result or tool_description for the role tool, direct or document for "
-        "others"
+        "policy.yaml:7:9: policies.a.guards.injection.origins: never goes with these roles, so that "
+        "nothing would be judged; write tool_result or tool_description for the role tool, direct or "
+        "document for others"
     )

@@ -29,6 +29,12 @@ GOOD = {
     "modes": "policies: {a: {guards: {injection: {mode: off, on_error: allow, threshold: 1}}}}",
     "bodies": f"policies: {{a: {{bodies: {{keep: sealed, reviewer_key: hgpub_{HASH}}}}}}}",
     "prices": "models: {m: {price: {input: 0.15, output: 1}}, '*': {}}\npolicies: {a: {}}",
+    "own rules": (
+        "rules: [{name: b, entity_type: ACME_BADGE, pattern: 'AC-[0-9]{6}', "
+        "matches: [AC-123456], rejects: [AC]}]\n"
+        "policies: {a: {guards: {pii: {entity_types: [ACME_BADGE], operators: {ACME_BADGE: 'mask:2'}}}}}"
+    ),
+    "judges": "policies: {a: {guards: {links: {mode: shadow, hosts: [example.com]}}}}",
     "limits": "policies: {a: {guards: {budget: {limits: [{window: day, tokens: 5}], lease_ms: 200000}}}}",
 }
 BAD = {
@@ -38,9 +44,9 @@ BAD = {
     "an unknown setting": "policies: {a: {guards: {pii: {nothing: 1}}}}",
     "an unknown mode": "policies: {a: {guards: {pii: {mode: enforced}}}}",
     "a truth value for a mode": "policies: {a: {guards: {pii: {mode: true}}}}",
-    "an unknown entity type": "policies: {a: {guards: {pii: {entity_types: [EMAIL]}}}}",
-    "an entity type of another pack": "policies: {a: {guards: {secrets: {entity_types: [EMAIL_ADDRESS]}}}}",
-    "an operator for nothing": "policies: {a: {guards: {pii: {operators: {EMAIL: redact}}}}}",
+    "a guard that is off without a mode": "policies: {a: {guards: {links: {hosts: [example.com]}}}}",
+    "what is no entity type": "policies: {a: {guards: {pii: {entity_types: [email]}}}}",
+    "an operator for nothing": "policies: {a: {guards: {pii: {operators: {E-MAIL: redact}}}}}",
     "an unknown operator": "policies: {a: {guards: {pii: {operators: {EMAIL_ADDRESS: hide}}}}}",
     "a number as text": "policies: {a: {guards: {injection: {threshold: '0.5'}}}}",
     "a number out of bounds": "policies: {a: {guards: {injection: {threshold: 1.1}}}}",

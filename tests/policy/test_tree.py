@@ -45,24 +45,29 @@ def test_values(text, value):
 
 
 @pytest.mark.usefixtures("loader")
-def test_every_value_has_the_line_on_which_it_begins():
+def test_every_value_has_the_spot_at_which_it_begins():
     document = read_tree("a:\n  b: 1\n  c:\n    - x\n    - {y: 1,\n       z: 2}\nd: |\n  text\n")
-    assert document.lines == {
-        ("a",): 1,
-        ("a", "b"): 2,
-        ("a", "c"): 3,
-        ("a", "c", 0): 4,
-        ("a", "c", 1): 5,
-        ("a", "c", 1, "y"): 5,
-        ("a", "c", 1, "z"): 6,
-        ("d",): 7,
+    assert document.spots == {
+        ("a",): (1, 1),
+        ("a", "b"): (2, 3),
+        ("a", "c"): (3, 3),
+        ("a", "c", 0): (4, 7),
+        ("a", "c", 1): (5, 7),
+        ("a", "c", 1, "y"): (5, 8),
+        ("a", "c", 1, "z"): (6, 8),
+        ("d",): (7, 1),
     }
 
 
-def test_a_place_that_is_not_there_has_the_line_of_the_nearest_one_around_it():
+@pytest.mark.usefixtures("loader")
+def test_columns_are_counted_in_characters():
+    assert read_tree("{äöü: 1, é𝄞: 2}").spots[("é𝄞",)] == (1, 10)
+
+
+def test_a_place_that_is_not_there_has_the_spot_of_the_nearest_one_around_it():
     document = read_tree("a: 1\nb:\n  c: 1\n")
-    assert document.line_of(("b", "x", "y")) == 2
-    assert document.line_of(("x",)) == 1
+    assert document.spot_of(("b", "c", "x", "y")) == (3, 3)
+    assert document.spot_of(("x",)) == (1, 1)
 
 
 @pytest.mark.usefixtures("loader")
@@ -100,8 +105,24 @@ def test_a_place_that_is_not_there_has_the_line_of_the_nearest_one_around_it():
 def test_what_is_refused(text, line, what):
     with pytest.raises(TreeError) as caught:
         read_tree(text)
-    assert (caught.value.what, caught.value.line) == (what, line)
+    assert (caught.value.what, caught.value.spot.line) == (what, line)
     assert caught.value.instead
+
+
+@pytest.mark.usefixtures("loader")
+@pytest.mark.parametrize(
+    ("text", "spot"),
+    [
+        ("a: 1\n  \tb: 2", (2, 3)),
+        ("a: 1\nb: &x 2", (2, 4)),
+        ("a: {b: 1, b: 2}", (1, 11)),
+        ("a: [1,\n", (2, 1)),
+    ],
+)
+def test_what_is_refused_has_a_column(text, spot):
+    with pytest.raises(TreeError) as caught:
+        read_tree(text)
+    assert caught.value.spot == spot
 
 
 @pytest.mark.usefixtures("loader")
@@ -151,7 +172,8 @@ def test_any_text_is_a_value_or_a_tree_error(text):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(tree, "LOADER", chosen)
             try:
-                lines = [read_tree(text).line_of(())]
+                spot = read_tree(text).spot_of(())
             except TreeError as error:
-                lines = [error.line]
-            assert 1 <= lines[0] <= text.count("\n") + 1
+                spot = error.spot
+            assert 1 <= spot.line <= text.count("\n") + 1
+            assert spot.column >= 1
