@@ -159,19 +159,22 @@ def _answer_steps(told: Told) -> Iterator[Step]:
         found = tuple(
             _found(one, lane=Lane.RESPONSE, place=places.get(one.detector, "")) for one in findings
         )
-        action, reason = _done(watch, found)
+        # What a model found is counted; where it stood nobody here has seen.
+        counted = any(one.lane is Lane.RESPONSE and one.guard == bound.name for one in told.record.entities)
+        action, reason = _done(watch, found=bool(found) or counted)
+        unread = watch.model is not None and not told.scored and not found
         yield Step(
             stage=_ANSWER,
             guard=bound.name,
             owasp=bound.owasp,
             mode=bound.mode,
-            action=action.name.lower(),
+            action="skipped" if unread else action.name.lower(),
             reason=reason,
             found=found,
         )
 
 
-def _done(watch: RuleWatch | JudgeWatch, found: tuple[Found, ...]) -> tuple[Action, Reason]:
+def _done(watch: RuleWatch | JudgeWatch, *, found: bool) -> tuple[Action, Reason]:
     if not found:
         return Action.ALLOW, Reason.CLEAN
     if isinstance(watch, JudgeWatch) and not watch.touches:

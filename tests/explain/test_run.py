@@ -326,6 +326,28 @@ class TestAnswer:
         assert told.message.startswith("the answer was withheld by policy")
         assert step(told, "pii", "ANSWER").action == "block"
 
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_a_head_judges_it_too(self, load, stream):
+        head = "moderation: {mode: enforce, head: toxic, head_reads: answer}"
+        judged = load(POLICY.replace("{models: [m1, m2]}}", "{models: [m1, m2]}, " + head + "}"))
+        path = "/v2/models/m1/generate_stream" if stream else "/v2/models/m1/generate"
+
+        def scoring(effect):
+            return scored(0.9 if effect.head == "toxic" else 0.1)(effect)
+
+        told = explain(question(answer=self.ANSWER, path=path), judged, scoring)
+        assert (told.action, told.reason, told.guard) == (
+            Action.BLOCK,
+            Reason.TOPIC_BLOCKED,
+            "moderation",
+        )
+        assert step(told, "moderation", "ANSWER").action == "block"
+        harmless = explain(question(answer=self.ANSWER, path=path), judged, scored(0.1))
+        assert step(harmless, "moderation", "ANSWER").action == "allow"
+        assert harmless.action is Action.REDACT
+        left_out = explain(question(answer=self.ANSWER, path=path), judged, None)
+        assert step(left_out, "moderation", "ANSWER").action == "skipped"
+
     def test_an_answer_to_a_refused_request_is_not_played(self, loaded):
         told = explain(question(answer=self.ANSWER), loaded, scored(0.99))
         assert (told.reason, told.status) == (Reason.INJECTION_DETECTED, 403)
