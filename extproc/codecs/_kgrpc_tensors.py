@@ -9,6 +9,7 @@ parameters are refused: they place it in shared memory, where nobody could look 
 from __future__ import annotations
 
 import math
+import re
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from extproc.wire.protobuf_fields import Field, FieldReader, Message
 
 _FLOATS: Final = {"FP32": 6, "FP64": 7}
+# A varint's last byte is below this bit, and it has ten bytes at most.
+_LAST_MAX: Final = 0x7F
+_OVERLONG: Final = re.compile(rb"[\x80-\xff]{10}")
 
 
 class Piece(NamedTuple):
@@ -179,7 +183,22 @@ class _Reading:
         typed = self._reader.within(wire.CONTENTS_MESSAGE, contents)
         if any(tag != wire.CONTENTS_OF.get(datatype) for tag in typed.repeated):
             raise _fault("has contents that are not of its datatype", contents)
+        if datatype != BYTES:
+            for one in (one for found in typed.repeated.values() for one in found):
+                if one.wire_type is WireType.LENGTH and not self._is_whole(one, datatype):
+                    raise _fault("has contents that are no whole numbers", one)
         return typed
+
+    def _is_whole(self, packed: Field, datatype: str) -> bool:
+        """Whether packed numbers end where their field does.
+
+        Who reads no protobuf there takes no request behind it either: on a stream that is its neighbours.
+        """
+        if datatype in _FLOATS:
+            return not (packed.end - packed.start) % ITEM_BYTES[datatype]
+        document = self._reader.document
+        ends = packed.start == packed.end or document[packed.end - 1] <= _LAST_MAX
+        return ends and _OVERLONG.search(document, packed.start, packed.end) is None
 
     def _shape(self, message: Message, listed: Field) -> tuple[int, ...]:
         found = self._reader.numbers(message.many(wire.SHAPE), WireType.VARINT)
@@ -244,8 +263,6 @@ def _floats(reader: FieldReader, found: Sequence[Field], datatype: str) -> list[
         if one.wire_type is not WireType.LENGTH:
             values.append(single(reader.document, one))
             continue
-        if (one.end - one.start) % width:
-            raise _fault("has contents that are no whole numbers", one)
         packed = reader.document[one.start : one.end]
         values += struct.unpack(f"<{len(packed) // width}{FORMATS[datatype]}", packed)
     return values

@@ -383,3 +383,25 @@ def test_the_text_that_is_judged_is_the_text_that_protobuf_reads(payload):
     assert sorted(judged) == sorted(texts)
     assert request.model == expected.model_name
     assert request.client_id == expected.id
+
+
+PACKED = {"BOOL": 1, "INT32": 2, "INT64": 3, "UINT8": 4, "UINT64": 5, "FP32": 6, "FP64": 7}
+
+
+@pytest.mark.parametrize("datatype", PACKED)
+@given(
+    st.lists(st.sampled_from([b"\x01", b"\x80", b"\xff", b"\x7f\x00\x00\x00", b"\x80" * 9]), max_size=5),
+    st.booleans(),
+)
+def test_packed_numbers_that_protobuf_cannot_read_are_refused(datatype, packed, streamed):
+    """Behind such a request a server reads no other of its stream."""
+    tensor = pb.ModelInferRequest.InferInputTensor(name="anything", datatype=datatype, shape=[1])
+    contents = tagged_bytes(5, tagged_bytes(PACKED[datatype], b"".join(packed)))
+    payload = infer(MODEL, "hi", raw=False).SerializeToString()
+    payload += tagged_bytes(5, tensor.SerializeToString() + contents)
+    try:
+        pb.ModelInferRequest.FromString(payload)
+    except DecodeError:
+        assert "no whole numbers" in fault_of(payload, streamed=streamed)
+    else:
+        assert [one.text for one in read(payload, streamed=streamed).inputs.segments] == ["hi"]

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 
 import agreement
+import agreement_streams
 import pytest
 from agreement_cases import Forwarded
 from agreement_wires import WIRES
@@ -25,6 +26,48 @@ def test_no_request_means_one_thing_to_the_filter_and_another_to_triton(wire: st
     # The slice says something only where enough of it is let through, and taken.
     assert tally.accepted - tally.declined > CASES / 10
     assert tally.refused > CASES / 10
+
+
+INTERLEAVED = 2_000
+
+
+def test_requests_of_one_stream_are_each_their_own(echo_triton: EchoTriton):
+    tally = agreement_streams.run(echo_triton, seed=SEED, cases=INTERLEAVED)
+    assert tally.differences[:SHOWN_MAX] == []
+    assert tally.accepted - tally.declined > INTERLEAVED / 10
+    assert tally.refused > INTERLEAVED / 10
+
+
+def one_for_another(stream: agreement_streams.Stream) -> None:
+    """Say of each request what was judged of another."""
+    keys = [*stream.judged]
+    stream.judged = dict(zip(keys, [stream.judged[key] for key in [*keys[1:], *keys[:1]]], strict=True))
+
+
+def a_refused_one_goes_on(stream: agreement_streams.Stream) -> None:
+    """Take one that was judged and went on for one that was refused."""
+    for key in [*stream.judged][:1]:
+        del stream.judged[key]
+        stream.refused.add(key)
+
+
+def a_payload_for_another(stream: agreement_streams.Stream) -> None:
+    """Take each request for the one before, and so its id."""
+    stream.payloads = [*stream.payloads[1:], *stream.payloads[:1]]
+
+
+@pytest.mark.parametrize(
+    ("overlooks", "found"),
+    [
+        (one_for_another, "a text was not judged"),
+        (a_refused_one_goes_on, "a model received what had been refused, or twice"),
+        (a_payload_for_another, "an answer came under another id"),
+        (a_payload_for_another, "a refusal came under another id"),
+    ],
+)
+def test_what_a_stream_mixes_up_is_found(overlooks, found: str, echo_triton: EchoTriton):
+    seen = agreement_streams.run(echo_triton, seed=SEED, cases=500, overlooks=overlooks).differences
+    assert found in {difference.partition(":")[0] for difference in seen}
 
 
 def without_a_segment(one: Forwarded) -> Forwarded:

@@ -102,9 +102,9 @@ def judge(codecs: Sequence[Codec], case: Case, rng: random.Random) -> Forwarded 
             *session.read_request(case.body[cut:], eof=True),
         ]
         if len(messages) != 1 or messages[0].refused is not None:
-            # Of several requests in one stream each is judged by itself: that is shown elsewhere.
+            # Of several requests in one stream each is judged by itself: see ``agreement_streams``.
             return None
-        edits = _edits(messages[0], case.backend, rng)
+        edits = edits_of(messages[0], case.backend, rng)
         body = session.write_request(0, edits)
     except PeerError:
         return None
@@ -115,7 +115,8 @@ def judge(codecs: Sequence[Codec], case: Case, rng: random.Random) -> Forwarded 
     )
 
 
-def _edits(message: RequestMessage, backend: Backend, rng: random.Random) -> RequestEdits:
+def edits_of(message: RequestMessage, backend: Backend, rng: random.Random) -> RequestEdits:
+    """What guards could want of a request, drawn."""
     asked = message.params.max_output_tokens
     cap = rng.choice((None, 1, 7, 300))
     # What core makes of it: the smaller of the two, or whichever there is.

@@ -10,6 +10,7 @@ import gzip
 import random
 import struct
 import zlib
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -65,12 +66,7 @@ class GrpcGrammar:
     def case(self, rng: random.Random) -> Case:
         """A request, valid or not quite."""
         backend = rng.choice((Backend.VLLM, Backend.TENSORRTLLM, Backend.LLMAPI, Backend.NONE))
-        message = _request(backend, rng)
-        for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
-            _disturb(message, rng)
-        payload = _encoded(message, rng)
-        if rng.random() < 0.1:
-            payload = _damaged(payload, rng)
+        payload = payload_of(backend, rng)
         headers = {"content-type": "application/grpc", "te": "trailers"}
         return Case(
             path=self.path,
@@ -80,6 +76,18 @@ class GrpcGrammar:
             flattened=False,
             renamed=self.path == STREAM,
         )
+
+
+def payload_of(backend: Backend, rng: random.Random, *, ids: Sequence[str] = ()) -> bytes:
+    """A request without its frame, valid or not quite; called by one of ``ids``, where there are any."""
+    message = _request(backend, rng)
+    if ids:
+        message.fields = [held for held in message.fields if held[0] != _ID]
+        message.text(_ID, rng.choice(ids))
+    for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
+        _disturb(message, rng)
+    payload = _encoded(message, rng)
+    return _damaged(payload, rng) if rng.random() < 0.1 else payload
 
 
 def _request(backend: Backend, rng: random.Random) -> Message:
