@@ -10,6 +10,15 @@ from extproc.redaction.validators import secrecy
 
 _SEPARATED: Final = r"[_\-. ]?"
 
+
+def _run(ends: str) -> str:
+    r"""Characters but blanks, quotes and ``ends``; backslashes only with what they escape.
+
+    So a value in JSON within JSON leaves the ``\"`` behind it whole, three levels deep.
+    """
+    return rf"(?:[^\s\"'\\{ends}]|\\{{1,7}}[^\s\"'\\])"
+
+
 RULES: Final[tuple[Rule, ...]] = (
     # Two parts suffice: a token whose signature is cut off still names its subject.
     open_token(
@@ -55,7 +64,7 @@ RULES: Final[tuple[Rule, ...]] = (
         pack="secrets",
         body=r"(?:https?|ftp|postgres(?:ql)?|mysql|mariadb|mongodb(?:\+srv)?|rediss?|amqps?|mssql|nats"
         r"|smtps?|ldaps?|clickhouse)(?:\+[a-z0-9]{1,16})?://"
-        r"[^\s:/@\"'<>]{0,64}:[^\s/@\"'<>]{1,128}@[^\s\"'<>]*",
+        rf"[^\s:/@\"'<>]{{0,64}}:[^\s/@\"'<>]{{1,128}}@{_run('<>')}*",
         right=Boundary.NONE,
         ignore_case=True,
         matches=(
@@ -71,9 +80,9 @@ RULES: Final[tuple[Rule, ...]] = (
         pack="secrets",
         body=rf"(?:pass(?:word|wd|phrase)|pwd|(?:api|access|secret|private|auth|encryption){_SEPARATED}"
         rf"(?:key|token)|client{_SEPARATED}secret|secret|token)[\"']?[ \t]{{0,3}}"
-        r"(?:(?:=|:=|=>)[ \t]{0,3}[\"']?[^\s\"',;=>]{6,}"
-        r"|:[ \t]{0,3}(?:[\"'][^\s\"']{6,}"
-        r"|[^\s\"',;0-9]{5,48}\d[^\s\"',;]*|[^\s\"',;0-9]{0,4}\d[^\s\"',;]{5,}))",
+        rf"(?:(?:=|:=|=>)[ \t]{{0,3}}[\"']?{_run(',;=>')}{{6,}}"
+        rf"|:[ \t]{{0,3}}(?:[\"']{_run('')}{{6,}}"
+        rf"|[^\s\"',;0-9]{{5,48}}\d{_run(',;')}*|[^\s\"',;0-9]{{0,4}}\d{_run(',;')}{{5,}}))",
         left=Boundary.NONE,
         right=Boundary.NONE,
         ignore_case=True,

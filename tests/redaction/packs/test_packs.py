@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 import redaction_oracle as oracle
 
@@ -98,6 +100,20 @@ def test_ordinary_text_stays_as_it_is(text):
 def test_values_beside_other_text(text, expected):
     mask = DEFAULTS & AUTOMATON.mask(packs=["pii"])
     assert expected == redact(text, AUTOMATON, mask=mask).released
+
+
+@pytest.mark.parametrize("rule", ALL_RULES, ids=lambda rule: rule.name)
+def test_json_stays_json_at_every_level(rule):
+    """Values in strings of a document that is itself a string of another, and that of a third."""
+    document = json.dumps(
+        {"a": [f"{text}\\" for text in rule.matches], "b": rule.matches}, ensure_ascii=False
+    )
+    for outer in range(3):
+        released = redact(document, AUTOMATON, mask=alone(rule)).released
+        for _ in range(outer):
+            released, _empty = json.loads(released)
+        assert json.loads(released).keys() == {"a", "b"}
+        document = json.dumps([document, ""], ensure_ascii=False)
 
 
 def test_a_type_that_is_named_counts_in_every_shape():
