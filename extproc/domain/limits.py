@@ -119,8 +119,12 @@ class Limits:
     pseudonym_chars_max: int = 256
     # Schemas within one JSON schema of a request or a policy; the largest tools have some hundred.
     schema_nodes_max: int = 5_000
-    # Steps in which one value is judged by one schema: about 0.1 s. Honest ones take some thousand.
+    # Steps in which all that one answer says in JSON is judged by its schemas: about 0.1 s. Honest ones take
+    # some thousand.
     schema_steps_max: int = 100_000
+    # Characters of all patterns within the schemas of one request, and their states, repeats written out:
+    # about 0.05 s to read. A hundred tools with some patterns each have less.
+    pattern_states_max: int = 20_000
     # System prompts whose shingles are remembered: a service has a few, at 2 MB for one of 100,000
     # characters.
     prompts_remembered_max: int = 16

@@ -1,22 +1,30 @@
-"""JSON that a model wrote, and whether it is of a schema: a bounded validator.
+"""Whether JSON is of a schema: a validator whose work is counted.
 
-Source: JSON Schema 2020-12, with ``definitions``, ``items`` as an array and ``nullable`` of earlier ones
-and of OpenAPI. Schemas come with requests, so nothing of them may cost without bound or reach out. Patterns
-are not run (Python's expressions backtrack) and hold of any text, formats are notes, ``$ref`` stays in its
-document, steps and nodes are counted. A schema that says what cannot be judged here (``unevaluated*``,
-dynamic or remote references) is refused.
+Source: JSON Schema 2020-12, with ``definitions``, ``dependencies``, ``items`` as an array and ``nullable``
+of earlier ones and of OpenAPI. Schemas come with requests, so nothing of them may cost without bound or
+reach out: ``$ref`` stays in its document, nodes are counted, and each step of judging is charged what it
+costs. Formats are notes. A schema that says what cannot be judged here (``unevaluated*``, dynamic or
+remote references, patterns that look around) is refused.
 """
 
-import json
-import math
-from collections.abc import Callable, Mapping
-from fractions import Fraction
-from types import MappingProxyType
-from typing import Final, Never, TypeGuard
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
 
 from extproc.domain.limits import LIMITS
-
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+from extproc.guards._json_values import (
+    TYPES,
+    Json,
+    Key,
+    NotJsonError,
+    is_number,
+    is_of_bounds,
+    is_of_type,
+    is_within,
+    key_of,
+    read_json,
+)
+from extproc.guards._patterns import Pattern, PatternError
 
 _UNJUDGED: Final = ("$dynamicRef", "$recursiveRef", "unevaluatedProperties", "unevaluatedItems")
 _LISTS: Final = ("allOf", "anyOf", "oneOf", "prefixItems")
@@ -25,12 +33,13 @@ _ONES: Final = (
     *("items", "additionalItems", "additionalProperties", "contains", "propertyNames"),
     *("not", "if", "then", "else"),
 )
-_TYPES: Final = ("string", "number", "integer", "boolean", "array", "object", "null")
 _COUNTS: Final = (
     *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
     *("minContains", "maxContains"),
 )
 _NUMBERS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+# Exact division of numbers with an exponent.
+_DIVISION_STEPS: Final = 32
 # References that lead to each other without ever reaching a value.
 _DEPTH_MAX: Final = 4 * LIMITS.json_depth_max
 
@@ -39,81 +48,83 @@ class SchemaError(Exception):
     """A schema that cannot be judged by."""
 
 
-class NotJsonError(Exception):
-    """A text that is no JSON, or that two parsers could read differently."""
-
-
 class _TooDearError(Exception):
     pass
 
 
-def read_json(text: str) -> Json:
-    """A whole text as JSON. Control characters may stand in strings: their escapes were read before.
+class Steps:
+    """What the judging of one answer, or the reading of a request's schemas, may still cost."""
 
-    Raises:
-        NotJsonError: it is none, holds a key twice, or a number that is none.
-    """
-    try:
-        value: Json = _DECODER.decode(text)
-    except (ValueError, RecursionError):
-        raise NotJsonError from None
-    return value
+    __slots__ = ("_left",)
 
+    def __init__(self, steps_max: int = LIMITS.schema_steps_max) -> None:
+        self._left = steps_max
 
-def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError
-    return found
+    def charge(self, count: int) -> None:
+        """Take some.
 
-
-def _no_constant(_: str) -> Never:
-    raise ValueError
+        Raises:
+            _TooDearError: there are not so many.
+        """
+        self._left -= count
+        if self._left < 0:
+            raise _TooDearError
 
 
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise ValueError
-    return value
+def patterns_room() -> Steps:
+    """What the patterns of one request's schemas may have: characters, and states."""
+    return Steps(LIMITS.pattern_states_max)
 
 
-_DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite, strict=False
-)
+@dataclass(slots=True)
+class _Known:
+    """What of one schema is made ready once: where it refers to, keys of what it allows, its patterns."""
+
+    target: Json = True
+    const: Key | None = None
+    enum: frozenset[Key] | None = None
+    pattern: Pattern | None = None
+    names: tuple[tuple[Pattern, Json], ...] = ()
+
+
+_NOTHING: Final = _Known()
 
 
 class Schema:
     """A schema that values can be judged by."""
 
-    __slots__ = ("_root",)
+    __slots__ = ("_known", "_root")
 
-    def __init__(self, text: str) -> None:
-        """Read a schema.
+    def __init__(self, text: str, room: Steps | None = None) -> None:
+        """Read a schema; ``room`` is what the patterns of several may have together.
 
         Raises:
             SchemaError: it is no JSON, no schema, too large, or says what cannot be judged.
         """
         try:
             self._root = read_json(text)
-        except NotJsonError:
+            self._known = _check(self._root, room or patterns_room())
+        except (NotJsonError, PatternError, _TooDearError):
             raise SchemaError from None
-        _check(self._root)
 
-    def holds_of(self, value: Json) -> bool:
-        """Whether a value is of this schema; no where that takes too many steps."""
+    def holds_of(self, value: Json, steps: Steps | None = None) -> bool:
+        """Whether a value is of this schema; no where that takes more than is left of ``steps``."""
         try:
-            return _Run(self._root).holds(self._root, value, 0)
+            return _Run(self._known, steps or Steps()).holds(self._root, value, 0)
         except (_TooDearError, RecursionError):
             return False
 
 
-def _check(root: Json) -> None:
+def _check(root: Json, room: Steps) -> Mapping[int, _Known]:
     """Walk a schema once: what is not as it should be would otherwise show in the middle of an answer."""
     pending = [root]
+    found: dict[int, _Known] = {}
+    seen: set[int] = set()
     nodes = 0
     while pending:
         schema = pending.pop()
+        if id(schema) in seen:
+            continue
         nodes += 1
         if nodes > LIMITS.schema_nodes_max:
             raise SchemaError
@@ -121,31 +132,72 @@ def _check(root: Json) -> None:
             continue
         if not isinstance(schema, dict) or any(name in schema for name in _UNJUDGED):
             raise SchemaError
-        _check_words(root, schema)
-        for name in _LISTS:
-            pending += _items(schema.get(name, []))
-        for name in _MAPS:
-            pending += _members(schema.get(name, {})).values()
-        items = schema.get("items")
-        if isinstance(items, list):
-            pending += items
-        pending += [schema[name] for name in _ONES if name in schema and not isinstance(schema[name], list)]
+        seen.add(id(schema))
+        _check_words(schema)
+        known = _known_of(root, schema, room)
+        if known != _NOTHING:
+            found[id(schema)] = known
+        pending += _within_schema(schema)
+        if known.target is not True:
+            # A reference may lead to what is no schema where it stands.
+            pending.append(known.target)
+    return found
 
 
-def _check_words(root: Json, schema: dict[str, Json]) -> None:
+def _within_schema(schema: dict[str, Json]) -> list[Json]:
+    """The schemas of which a schema is made."""
+    found: list[Json] = []
+    for name in _LISTS:
+        found += _items(schema.get(name, []))
+    for name in _MAPS:
+        found += _members(schema.get(name, {})).values()
+    needed = _members(schema.get("dependencies", {})).values()
+    found += [one for one in needed if not isinstance(one, list)]
+    items = schema.get("items")
+    if isinstance(items, list):
+        found += items
+    found += [schema[name] for name in _ONES if name in schema and not isinstance(schema[name], list)]
+    return found
+
+
+def _known_of(root: Json, schema: dict[str, Json], room: Steps) -> _Known:
+    known = _Known()
+    if "$ref" in schema:
+        known.target = _resolved(root, schema["$ref"])
+    if "const" in schema:
+        known.const = key_of(schema["const"])
+    if "enum" in schema:
+        known.enum = frozenset([key_of(one) for one in _items(schema["enum"])])
+    if "pattern" in schema:
+        known.pattern = _pattern(schema["pattern"], room)
+    patterns = _members(schema.get("patternProperties", {}))
+    known.names = tuple([(_pattern(source, room), one) for source, one in patterns.items()])
+    return known
+
+
+def _pattern(source: Json, room: Steps) -> Pattern:
+    if not isinstance(source, str):
+        raise SchemaError
+    return Pattern(source, room.charge)
+
+
+def _check_words(schema: dict[str, Json]) -> None:
     types = schema.get("type", [])
-    sound = all(one in _TYPES for one in (types if isinstance(types, list) else [types]))
+    sound = all(one in TYPES for one in (types if isinstance(types, list) else [types]))
+    sound &= not isinstance(types, list) or len(types) <= len(TYPES)
     sound &= all(type(schema.get(name, 0)) is int for name in _COUNTS)
-    sound &= all(_is_number(schema.get(name, 0)) or name.startswith("excl") for name in _NUMBERS)
+    sound &= all(is_number(schema.get(name, 0)) or name.startswith("excl") for name in _NUMBERS)
     sound &= schema.get("multipleOf", 1) != 0
-    sound &= all(isinstance(one, str) for one in _items(schema.get("required", [])))
+    sound &= _are_names(schema.get("required", []))
+    sound &= all(_are_names(one) for one in _members(schema.get("dependentRequired", {})).values())
+    needed = _members(schema.get("dependencies", {})).values()
+    sound &= all(_are_names(one) for one in needed if isinstance(one, list))
     if not sound:
         raise SchemaError
-    _items(schema.get("enum", []))
-    for names in _members(schema.get("dependentRequired", {})).values():
-        _items(names)
-    if "$ref" in schema:
-        _resolved(root, schema["$ref"])
+
+
+def _are_names(value: Json) -> bool:
+    return all(isinstance(one, str) for one in _items(value))
 
 
 def _items(value: Json) -> list[Json]:
@@ -183,38 +235,47 @@ def _resolved(root: Json, reference: Json) -> Json:
 class _Run:
     """One value as it is judged."""
 
-    def __init__(self, root: Json) -> None:
-        self._root = root
-        self._steps = 0
+    __slots__ = ("_charge", "_keys", "_known")
+
+    def __init__(self, known: Mapping[int, _Known], steps: Steps) -> None:
+        self._known = known
+        self._charge = steps.charge
+        # Of arrays and objects, which are alive as long as this is.
+        self._keys: dict[int, Key] = {}
 
     def holds(self, schema: Json, value: Json, depth: int) -> bool:
         """Whether a schema holds of a value."""
-        self._steps += 1
-        if self._steps > LIMITS.schema_steps_max or depth > _DEPTH_MAX:
+        self._charge(1)
+        if depth > _DEPTH_MAX:
             raise _TooDearError
         if not isinstance(schema, dict):
             return schema is True
         if value is None and schema.get("nullable") is True:
             return True
-        if "$ref" in schema and not self.holds(_resolved(self._root, schema["$ref"]), value, depth + 1):
+        known = self._known.get(id(schema), _NOTHING)
+        if known.target is not True and not self.holds(known.target, value, depth + 1):
             return False
         return (
-            _is_of_type(schema, value)
-            and self._is_one(schema, value)
+            is_of_type(schema, value)
+            and self._is_one(known, value)
             and self._combined(schema, value, depth + 1)
-            and self._of_kind(schema, value, depth + 1)
+            and self._of_kind(schema, known, value, depth + 1)
         )
 
-    def _is_one(self, schema: dict[str, Json], value: Json) -> bool:
+    def _is_one(self, known: _Known, value: Json) -> bool:
         """``enum`` and ``const``."""
-        key = None
-        if "enum" in schema:
-            allowed = schema["enum"]
-            self._steps += len(allowed) if isinstance(allowed, list) else 1
-            key = _key(value)
-            if not isinstance(allowed, list) or all(_key(one) != key for one in allowed):
-                return False
-        return "const" not in schema or _key(schema["const"]) == (key or _key(value))
+        if known.enum is None and known.const is None:
+            return True
+        key = self._key(value)
+        return (known.enum is None or key in known.enum) and (known.const is None or key == known.const)
+
+    def _key(self, value: Json) -> Key:
+        """A value's key, made once; to look for it costs as much as it is long, each time."""
+        key = self._keys.get(id(value)) if isinstance(value, list | dict) else key_of(value)
+        if key is None:
+            key = self._keys[id(value)] = key_of(value)
+        self._charge(key.steps)
+        return key
 
     def _combined(self, schema: dict[str, Json], value: Json, depth: int) -> bool:
         """Schemas that are made of schemas."""
@@ -234,21 +295,28 @@ class _Run:
         branch = "then" if self.holds(schema["if"], value, depth) else "else"
         return branch not in schema or self.holds(schema[branch], value, depth)
 
-    def _of_kind(self, schema: dict[str, Json], value: Json, depth: int) -> bool:
+    def _of_kind(self, schema: dict[str, Json], known: _Known, value: Json, depth: int) -> bool:
         match value:
             case str():
-                return _within(schema, len(value), "minLength", "maxLength")
+                return is_within(schema, len(value), "minLength", "maxLength") and (
+                    known.pattern is None or known.pattern.found_in(value, self._charge)
+                )
             case list():
                 return self._array(schema, value, depth)
             case dict():
-                return self._object(schema, value, depth)
+                return self._object(schema, known, value, depth)
             case None | bool():
                 return True
             case _:
-                return _number(schema, value)
+                return self._number(schema, value)
+
+    def _number(self, schema: dict[str, Json], value: float) -> bool:
+        if "multipleOf" in schema:
+            self._charge(_DIVISION_STEPS)
+        return is_of_bounds(schema, value)
 
     def _array(self, schema: dict[str, Json], value: list[Json], depth: int) -> bool:
-        if not _within(schema, len(value), "minItems", "maxItems"):
+        if not is_within(schema, len(value), "minItems", "maxItems"):
             return False
         first, rest = schema.get("prefixItems", []), schema.get("items", True)
         if isinstance(rest, list):
@@ -257,98 +325,46 @@ class _Run:
         for at, item in enumerate(value):
             if not self.holds(prefix[at] if at < len(prefix) else rest, item, depth):
                 return False
-        if schema.get("uniqueItems") is True and len({_key(item) for item in value}) != len(value):
+        if schema.get("uniqueItems") is True and len({self._key(item) for item in value}) != len(value):
             return False
         if "contains" not in schema:
             return True
         count = sum(self.holds(schema["contains"], item, depth) for item in value)
-        return _within({"minContains": 1, **schema}, count, "minContains", "maxContains")
+        return is_within(schema, count, "minContains", "maxContains", low=1)
 
-    def _object(self, schema: dict[str, Json], value: dict[str, Json], depth: int) -> bool:
-        if not _within(schema, len(value), "minProperties", "maxProperties"):
-            return False
-        if any(name not in value for name in _items(schema.get("required", []))):
-            return False
-        properties = _members(schema.get("properties", {}))
-        # Which names a pattern covers is not judged here.
-        rest = True if schema.get("patternProperties") else schema.get("additionalProperties", True)
-        names = schema.get("propertyNames", True)
-        for name, member in value.items():
-            if not self.holds(properties.get(name, rest), member, depth):
-                return False
-            if names is not True and not self.holds(names, name, depth):
-                return False
-        for name, needed in _members(schema.get("dependentRequired", {})).items():
-            if name in value and any(one not in value for one in _items(needed)):
-                return False
-        return all(
-            self.holds(one, value, depth)
-            for name, one in _members(schema.get("dependentSchemas", {})).items()
-            if name in value
+    def _object(self, schema: dict[str, Json], known: _Known, value: dict[str, Json], depth: int) -> bool:
+        return (
+            is_within(schema, len(value), "minProperties", "maxProperties")
+            and self._has(value, schema.get("required", []))
+            and all(self._member(schema, known, name, member, depth) for name, member in value.items())
+            and self._dependent(schema, value, depth)
         )
 
+    def _has(self, value: dict[str, Json], names: Json) -> bool:
+        """Whether an object has members of all these names."""
+        needed = _items(names)
+        self._charge(len(needed))
+        return all(name in value for name in needed)
 
-def _is_number(value: Json) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    def _member(self, schema: dict[str, Json], known: _Known, name: str, member: Json, depth: int) -> bool:
+        named = [one for pattern, one in known.names if pattern.found_in(name, self._charge)]
+        properties = _members(schema.get("properties", {}))
+        if name in properties:
+            named.append(properties[name])
+        if not named:
+            named.append(schema.get("additionalProperties", True))
+        return all(self.holds(one, member, depth) for one in named) and (
+            "propertyNames" not in schema or self.holds(schema["propertyNames"], name, depth)
+        )
 
-
-_IS: Final[Mapping[str, Callable[[Json], bool]]] = MappingProxyType(
-    {
-        "string": lambda value: isinstance(value, str),
-        "number": _is_number,
-        "integer": lambda value: _is_number(value) and (isinstance(value, int) or value.is_integer()),
-        "boolean": lambda value: isinstance(value, bool),
-        "array": lambda value: isinstance(value, list),
-        "object": lambda value: isinstance(value, dict),
-        "null": lambda value: value is None,
-    }
-)
-
-
-def _is_of_type(schema: dict[str, Json], value: Json) -> bool:
-    types = schema.get("type")
-    if types is None:
+    def _dependent(self, schema: dict[str, Json], value: dict[str, Json], depth: int) -> bool:
+        """What must hold of an object that has members of some names."""
+        for word in ("dependentRequired", "dependentSchemas", "dependencies"):
+            needed = _members(schema.get(word, {}))
+            self._charge(len(needed))
+            for name, one in needed.items():
+                if name not in value:
+                    continue
+                if not (self._has(value, one) if isinstance(one, list) else self.holds(one, value, depth)):
+                    return False
         return True
-    return any(
-        isinstance(one, str) and _IS[one](value) for one in (types if isinstance(types, list) else [types])
-    )
-
-
-def _within(schema: Mapping[str, Json], count: int, least: str, most: str) -> bool:
-    low, high = schema.get(least, 0), schema.get(most, count)
-    return isinstance(low, int) and isinstance(high, int) and low <= count <= high
-
-
-def _number(schema: dict[str, Json], value: float) -> bool:
-    least, most = schema.get("minimum"), schema.get("maximum")
-    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-    # In draft 4 the exclusive ones were flags.
-    if above is True:
-        above, least = least, None
-    if below is True:
-        below, most = most, None
-    step = schema.get("multipleOf")
-    return (
-        (not _is_number(least) or value >= least)
-        and (not _is_number(most) or value <= most)
-        and (not _is_number(above) or value > above)
-        and (not _is_number(below) or value < below)
-        and (not _is_number(step) or Fraction(str(value)) % Fraction(str(step)) == 0)
-    )
-
-
-def _key(value: Json) -> str:
-    """The same for values that are the same in JSON, where 1 and 1.0 are one number."""
-    return json.dumps(_plain(value), sort_keys=True)
-
-
-def _plain(value: Json) -> Json:
-    match value:
-        case float():
-            return int(value) if value.is_integer() else value
-        case list():
-            return [_plain(item) for item in value]
-        case dict():
-            return {name: _plain(member) for name, member in value.items()}
-        case _:
-            return value

@@ -1,12 +1,14 @@
 """Whether an answer that must be JSON is, and of its schema (OWASP LLM05, improper output handling).
 
-What asks for it is the request (``response_format`` and its likes) or the policy. A refusal is an error of
-the server's kind, so that clients try again.
+What asks for it is the request (``response_format`` and its likes) or the policy. An answer without any
+text is none, unless it calls a tool or says that the model refuses. A refusal is an error of the server's
+kind, so that clients try again.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Final
 
 from extproc.domain.effects import Answer, Effect
@@ -25,15 +27,18 @@ from extproc.domain.ports import ALLOWED, ExchangeView, GuardEnv, GuardSpec, Ver
 from extproc.domain.segment import Channel
 from extproc.domain.verdict import Action, Finding, Mode, Reason, Stage
 from extproc.guards._binding import bound_to
-from extproc.guards._json_schema import NotJsonError, Schema, SchemaError, read_json
+from extproc.guards._json_schema import Schema, SchemaError, Steps, patterns_room
 from extproc.guards._json_syntax import JsonSyntax
+from extproc.guards._json_values import NotJsonError, read_json
 from extproc.guards._judged import WholeText, finding
 
 _MESSAGE: Final = "the answer was withheld: it is not the JSON that it had to be; try again"
 # What clients take for a failure of the server's, and try again.
 _INVALID_STATUS: Final = 502
 _BAD_REQUEST_STATUS: Final = 400
-_NO_ANSWER: Final = frozenset({"refusal", "transcript", "audio.transcript"})
+# Where calls stand in choices; those of other wires are items of the only one.
+_OF_CHOICES: Final = ("tool_calls.", "function_call.")
+_EVERY: Final = -1
 _WRONG: Final = finding("OUTPUT_JSON", 0, 0, "output_schema/json")
 _OF_ANOTHER_SHAPE: Final = finding("OUTPUT_SCHEMA", 0, 0, "output_schema/schema")
 
@@ -130,7 +135,8 @@ class _OutputJudge:
         """The schemas of this exchange."""
         texts = [self.settings.schema, "" if self.wanted is None else self.wanted.schema or ""]
         try:
-            schemas = [Schema(text) for text in texts if text]
+            room = patterns_room()
+            schemas = [Schema(text, room) for text in texts if text]
         except SchemaError:
             # In shadow the request went on: nothing is of such a schema.
             schemas = [Schema("false")]
@@ -138,39 +144,80 @@ class _OutputJudge:
 
 
 class _OutputJudging:
-    """Of an answer that calls a tool there may be no other text."""
+    """Of a choice that calls a tool, or refuses, there may be no other text."""
 
     def __init__(self, schemas: list[Schema], *, hold: bool, any_value: bool) -> None:
         self._schemas = schemas
         self._hold = hold
         self._any_value = any_value
-        self._called = False
+        self._steps = Steps()
+        # Choices that may say nothing else.
+        self._excused: set[int] = set()
 
     def call(self, call: ToolCall) -> Finding | None:
         """Note that the answer calls a tool."""
-        del call
-        self._called = True
+        self._excused.add(_EVERY if call.channel is None else _choice_of(call.channel))
         return None
 
     def open(self, channel: Channel) -> JudgeScanner | None:
         """The answer's own text: no thoughts, no refusal, no tool's arguments."""
         kind = kind_of(channel)
         if kind in {ChannelKind.ARGUMENTS, ChannelKind.NAME}:
-            self._called = True
-        if kind is not ChannelKind.TEXT or channel.field in _NO_ANSWER:
+            self._excused.add(_choice_of(channel))
+        if kind is not ChannelKind.TEXT:
             return None
-        return WholeText(self._decide, _WRONG) if self._hold else _Streaming(self._decide)
+        match channel.field.rpartition(".")[2]:
+            case "transcript":
+                return None
+            case "refusal":
+                return _Passing(lambda: self._excused.add(channel.choice))
+            case _:
+                pass
+        decide = partial(self._decide, channel.choice)
+        return WholeText(decide, _WRONG) if self._hold else _Streaming(decide)
 
-    def _decide(self, text: str) -> Finding | None:
-        if self._called and not text.strip():
+    def _decide(self, choice: int, text: str) -> Finding | None:
+        if not text.strip() and not self._excused.isdisjoint((choice, _EVERY)):
             return None
+        if JsonSyntax().feed(text) is not None:
+            return _WRONG
         try:
             value = read_json(text)
         except NotJsonError:
             return _WRONG
         if not self._any_value and not isinstance(value, dict):
             return _WRONG
-        return None if all(schema.holds_of(value) for schema in self._schemas) else _OF_ANOTHER_SHAPE
+        sound = all(schema.holds_of(value, self._steps) for schema in self._schemas)
+        return None if sound else _OF_ANOTHER_SHAPE
+
+
+def _choice_of(channel: Channel) -> int:
+    """The choice that a call stands in; every one on wires where its channel counts items of one answer."""
+    return channel.choice if channel.field.startswith(_OF_CHOICES) else _EVERY
+
+
+class _Passing:
+    """Lets a text pass, and tells when it says something."""
+
+    __slots__ = ("_said",)
+
+    def __init__(self, said: Callable[[], None]) -> None:
+        self._said = said
+
+    @property
+    def held_chars(self) -> int:
+        """Nothing is held."""
+        return 0
+
+    def drop(self) -> None:
+        """Nothing is held."""
+
+    def feed(self, text: str, *, eof: bool = False) -> Judged:
+        """Take more text."""
+        del eof
+        if text.strip():
+            self._said()
+        return Judged(text)
 
 
 class _Streaming:

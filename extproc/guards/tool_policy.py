@@ -1,7 +1,8 @@
 """Which tools an answer may call, how often and with what arguments (OWASP LLM06, excessive agency).
 
-A call's arguments are held to its end and judged by the schema that the request gave for the tool. Where a
-wire tells of no tools (KServe, completions) there are no calls that could be told from text.
+A call's arguments are held to its end and judged by the schema that the request gave for the tool; a call
+without any is one with ``{}``, and so is all that a tool without a schema takes. Where a wire tells of no
+tools (KServe, completions) there are no calls that could be told from text.
 """
 
 import json
@@ -27,7 +28,8 @@ from extproc.domain.ports import ALLOWED, ExchangeView, GuardEnv, GuardSpec, Ver
 from extproc.domain.segment import Channel, Origin
 from extproc.domain.verdict import Action, Finding, Mode, Reason, Stage
 from extproc.guards._binding import bound_to
-from extproc.guards._json_schema import NotJsonError, Schema, SchemaError, read_json
+from extproc.guards._json_schema import Schema, SchemaError, Steps, patterns_room
+from extproc.guards._json_values import NotJsonError, read_json
 from extproc.guards._judged import WholeText, finding
 
 _MESSAGE: Final = "the answer was withheld: it calls a tool in a way that is not allowed"
@@ -56,8 +58,8 @@ class Settings:
 
     ``names`` are the tools that may be called; empty means whichever the request offers. With
     ``offered_only`` a tool must be among those that the request offers. ``arguments``: they must be of the
-    tool's own schema. ``calls_max`` bounds the calls of one answer, ``results_max`` the results of tools in
-    one request, and so how long an agent may go on.
+    tool's own schema, or none where it has none. ``calls_max`` bounds the calls of one answer,
+    ``results_max`` the results of tools in one request, and so how long an agent may go on.
     """
 
     answer: OnCall = OnCall.CUT
@@ -133,19 +135,24 @@ class _CallJudging:
         # In shadow a request may have passed whose schemas cannot be judged by.
         self._schemas = _schemas_or_none(settings, tools)
         self._takes_text = frozenset(tool.name for tool in tools if tool.takes_text)
+        self._steps = Steps()
         self._names: dict[Channel, str] = {}
         # Arguments that were judged with their call: some wires say them in a channel of their own, too.
         self._judged: set[int] = set()
+        # Which were found sound, for which tool: most wires say them more than once.
+        self._sound: set[tuple[str, int]] = set()
         self._calls = 0
 
     def call(self, call: ToolCall) -> Finding | None:
         """Judge a call by its name and number, and by arguments that came with it."""
-        if call.channel is not None and call.channel in self._names:
-            # Some servers repeat it.
-            return None if self._names[call.channel] == call.name else _found(_NAME)
-        if call.channel is not None:
-            self._names[call.channel] = call.name
-        wrong = self._counted() or self._named(call.name)
+        known = None if call.channel is None else self._names.get(call.channel)
+        if known is None:
+            if call.channel is not None:
+                self._names[call.channel] = call.name
+            wrong = self._counted() or self._named(call.name)
+        else:
+            # Some servers repeat it, and its end may say the arguments.
+            wrong = None if known == call.name else _found(_NAME)
         if wrong is None and call.arguments is not None:
             wrong = self._argued(call.name, call.arguments)
         return wrong
@@ -175,8 +182,9 @@ class _CallJudging:
     def _spelled(self, channel: Channel, name: str) -> Finding | None:
         """A name that streamed; its arguments stand beside it."""
         beside = Channel(channel.choice, channel.field.removesuffix("name") + "arguments")
+        told = self._names.get(beside)
         self._names[beside] = name
-        return self._counted() or self._named(name)
+        return (self._counted() if told is None else None) or self._named(name)
 
     def _ended(self, channel: Channel, text: str) -> Finding | None:
         name = self._names.get(channel)
@@ -185,19 +193,29 @@ class _CallJudging:
         return None if _digest(text) in self._judged else _found(_NAME)
 
     def _argued(self, name: str, text: str) -> Finding | None:
-        self._judged.add(_digest(text))
-        if not self._settings.arguments or name in self._takes_text:
+        # Models say nothing at all for a tool without parameters.
+        text = text if text.strip() else "{}"
+        digest = _digest(text)
+        if (name, digest) in self._sound:
             return None
-        if self._schemas is None:
+        self._judged.add(digest)
+        if self._settings.arguments and name not in self._takes_text and not self._is_sound(name, text):
             return _found(_ARGUMENTS)
+        self._sound.add((name, digest))
+        return None
+
+    def _is_sound(self, name: str, text: str) -> bool:
+        """Whether arguments are of a tool's schema; without one only a tool that nobody offered has any."""
         try:
-            # Models say nothing at all for a tool without parameters.
-            value = read_json(text if text.strip() else "{}")
+            value = read_json(text)
         except NotJsonError:
-            return _found(_ARGUMENTS)
+            return False
+        if self._schemas is None or not isinstance(value, dict):
+            return False
         schema = self._schemas.get(name)
-        sound = isinstance(value, dict) and (schema is None or schema.holds_of(value))
-        return None if sound else _found(_ARGUMENTS)
+        if schema is None:
+            return not value or name not in self._offered
+        return schema.holds_of(value, self._steps)
 
 
 def _schemas_of(settings: Settings, tools: tuple[ToolSpec, ...]) -> Mapping[str, Schema]:
@@ -205,11 +223,12 @@ def _schemas_of(settings: Settings, tools: tuple[ToolSpec, ...]) -> Mapping[str,
     if not settings.arguments:
         return {}
     found: dict[str, Schema] = {}
+    room = patterns_room()
     for tool in tools:
         if tool.parameters is not None:
             if tool.name in found:
                 raise SchemaError
-            found[tool.name] = Schema(tool.parameters)
+            found[tool.name] = Schema(tool.parameters, room)
     return found
 
 

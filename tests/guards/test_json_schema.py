@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.domain.limits import LIMITS
-from extproc.guards._json_schema import NotJsonError, Schema, SchemaError, read_json
+from extproc.guards import _json_values
+from extproc.guards._json_schema import Schema, SchemaError, Steps
+from extproc.guards._json_values import NotJsonError, read_json
 
 scalars = (
     st.none()
@@ -98,9 +100,21 @@ TREE = {
         ({"items": [{"const": 1}], "additionalItems": False}, [1], True),
         ({"items": [{"const": 1}], "additionalItems": False}, [1, 2], False),
         ({"enum": [[1, {"a": 1.0}]]}, [1.0, {"a": 1}], True),
+        ({"pattern": "(a+)+$"}, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!", False),
+        ({"pattern": "^[A-Z]"}, "Oslo", True),
+        ({"pattern": "^[A-Z]"}, 3, True),
+        ({"patternProperties": {"^x": {}}, "additionalProperties": False}, {"y": 1}, False),
+        ({"patternProperties": {"^x": {}}, "additionalProperties": False}, {"x1": 1}, True),
+        ({"patternProperties": {"x": {"const": 1}, "y": True}}, {"xy": 2}, False),
+        ({"patternProperties": {"x": {"const": 1}}, "properties": {"x": {"const": 2}}}, {"x": 2}, False),
+        ({"dependencies": {"a": ["b"]}}, {"a": 1}, False),
+        ({"dependencies": {"a": ["b"]}}, {"a": 1, "b": 2}, True),
+        ({"dependencies": {"a": {"required": ["b"]}}}, {"a": 1}, False),
+        ({"dependencies": {"a": False}}, {"b": 1}, True),
+        # What is told by no schema word is a schema once it is referred to.
+        ({"mine": {"const": 1}, "$ref": "#/mine"}, 2, False),
         # What is not judged holds.
-        ({"pattern": "(a+)+$", "format": "date"}, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!", True),
-        ({"patternProperties": {"^x": {}}, "additionalProperties": False}, {"y": 1}, True),
+        ({"format": "date"}, "a", True),
         ({"x-mine": 7, "description": "a"}, 1, True),
     ],
 )
@@ -137,6 +151,12 @@ def test_what_is_known_of_single_words(schema, value, holds):
         '{"$ref": 3}',
         '{"$dynamicRef": "#a"}',
         '{"unevaluatedProperties": false}',
+        '{"pattern": "(?=a)"}',
+        '{"pattern": 3}',
+        '{"dependencies": {"a": 3}}',
+        '{"dependencies": []}',
+        '{"mine": {"type": "text"}, "$ref": "#/mine"}',
+        '{"type": ["string", "string", "string", "string", "string", "string", "string", "string"]}',
     ],
 )
 def test_what_cannot_be_judged_by_is_no_schema(schema):
@@ -168,9 +188,77 @@ def test_what_takes_too_many_steps_holds_of_nothing():
     assert Schema(json.dumps(schema)).holds_of(1) is False
 
 
+WIDE = 300
+LONG = "é" * 20_000
+
+
+def spent(schema, value):
+    """What judging costs where it may cost anything."""
+    steps = Steps(10**9)
+    Schema(json.dumps(schema)).holds_of(value, steps)
+    return 10**9 - steps._left
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "least"),
+    [
+        ({"allOf": [{"const": [1]}] * WIDE}, [LONG], WIDE * 1_000),
+        ({"allOf": [{"const": 1}] * WIDE}, {"a": LONG}, WIDE * 1_000),
+        ({"allOf": [{"enum": ["a"]}] * WIDE}, LONG, WIDE * 1_000),
+        ({"items": {"required": ["a"] * 1_000}}, [{"a": 1}] * WIDE, WIDE * 1_000),
+        ({"items": {"dependentRequired": {"a": ["a"] * 1_000}}}, [{"a": 1}] * WIDE, WIDE * 1_000),
+        ({"items": {"dependencies": dict.fromkeys("abcdefgh", True)}}, [{}] * WIDE, WIDE * 9),
+        ({"allOf": [{"uniqueItems": True}] * WIDE}, [*range(1_000)], WIDE * 1_000),
+        ({"allOf": [{"pattern": "^a*$"}] * WIDE}, "a" * 1_000, WIDE * 1_000),
+        ({"patternProperties": {f"x{at}": True for at in range(WIDE)}}, {"a" * 1_000: 1}, WIDE * 1_000),
+        ({"items": {"multipleOf": 0.1}}, [1] * WIDE, WIDE * 10),
+    ],
+)
+def test_every_step_is_charged_what_it_costs(schema, value, least):
+    assert spent(schema, value) > least
+
+
+def test_a_value_is_written_out_once_however_often_it_is_compared(monkeypatch):
+    made = []
+    real = _json_values.json.dumps
+    schema = Schema(json.dumps({"allOf": [{"const": 1}] * 50}))
+
+    def counted(*args, **settings):
+        made.append(real(*args, **settings))
+        return made[-1]
+
+    monkeypatch.setattr(_json_values.json, "dumps", counted)
+    assert schema.holds_of({"a": [LONG]}, Steps(10**9)) is False
+    assert len(made) == 1
+
+
+def test_one_room_bounds_all_that_is_judged_in_it():
+    schema = Schema('{"items": {"type": "integer"}}')
+    steps = Steps(250)
+    assert [schema.holds_of([1] * 100, steps) for _ in range(4)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, True), (0, False), ("1", 1), (None, "null"), ([1], "[1]")])
+def test_values_of_different_types_are_different(one, other):
+    assert Schema(json.dumps({"enum": [one]})).holds_of(other) is False
+    assert Schema(json.dumps({"const": one})).holds_of(one) is True
+
+
 @pytest.mark.parametrize(
     "text",
-    ["", "{", '{"a":1,"a":2}', "NaN", "-Infinity", "1e999", "[1,]", "{} {}", "[" * 100_000, "1" * 5_000],
+    [
+        "",
+        "{",
+        '{"a":1,"a":2}',
+        "NaN",
+        "-Infinity",
+        "1e999",
+        "[1,]",
+        "{} {}",
+        "[" * 100_000,
+        "1" * 65,
+        "1." + "0" * 63,
+    ],
 )
 def test_what_parsers_read_differently_is_no_json(text):
     with pytest.raises(NotJsonError):

@@ -83,17 +83,44 @@ def test_a_policys_schema_holds_for_every_answer_and_beside_the_requests():
     assert decided(GOOD, AnswerFormat('{"maxProperties": 0}'), schema=CITY) == ("", ["OUTPUT_SCHEMA"])
 
 
+@pytest.mark.parametrize("hold", [True, False])
+@pytest.mark.parametrize(
+    ("call", "excused"),
+    [
+        (Channel(0, "tool_calls.3.arguments"), [0]),
+        (Channel(1, "function_call.arguments"), [1]),
+        (Channel(1, "tool_calls.0.name"), [1]),
+        # On other wires a channel counts items of the only answer.
+        (Channel(5, "arguments"), [0, 1]),
+        (Channel(5, "input"), [0, 1]),
+    ],
+)
+def test_a_choice_that_calls_a_tool_may_say_nothing(hold, call, excused):
+    told, opened = (judging(AnswerFormat(), hold=hold) for _ in range(2))
+    told.call(ToolCall("weather", call))
+    assert opened.open(call) is None
+    for one in (told, opened):
+        found = [judged(lambda at=at, one=one: one.open(Channel(at, "content")), [" "])[1] for at in (0, 1)]
+        assert [at for at in (0, 1) if not found[at]] == excused
+
+
 def test_an_answer_that_calls_a_tool_may_say_nothing():
     one = judging(AnswerFormat())
     one.call(ToolCall("weather"))
     assert judged(lambda: one.open(CONTENT), [" "]) == (" ", ())
+    assert judged(lambda: one.open(CONTENT), ["Sure."])[1] != ()
+
+
+@pytest.mark.parametrize(("said", "found"), [("No.", []), (" ", ["OUTPUT_JSON"])])
+def test_a_choice_that_refuses_may_say_nothing_else(said, found):
     one = judging(AnswerFormat())
-    assert one.open(Channel(0, "tool_calls.0.arguments")) is None
-    assert judged(lambda: one.open(CONTENT), [""]) == ("", ())
+    assert judged(lambda: one.open(Channel(0, "refusal")), [said]) == (said, ())
+    assert [wrong.entity_type for wrong in judged(lambda: one.open(CONTENT), [""])[1]] == found
+    assert judged(lambda: one.open(Channel(1, "content")), [""])[1] != ()
 
 
 @pytest.mark.parametrize(
-    "field", ["refusal", "reasoning", "thinking", "output.once", "error", "audio.transcript"]
+    "field", ["1.transcript", "reasoning", "thinking", "output.once", "error", "audio.transcript"]
 )
 def test_other_texts_need_not_be_json(field):
     assert judging(AnswerFormat()).open(Channel(0, field)) is None
@@ -122,6 +149,24 @@ def test_what_is_decided_and_released_does_not_depend_on_the_cuts(text, places, 
         return judging(AnswerFormat(schema), hold=hold).open(CONTENT)
 
     assert judged(one, pieces_of(text, places)) == judged(one, [text])
+
+
+near = st.text(st.sampled_from('{}[]:,"\\ \n01.-etrufalsn'), max_size=30)
+numbers = st.integers(1, 80).map(lambda count: '{"a":' + "1" * count + "}")
+deep = st.integers(60, 70).map(lambda depth: '{"a":' + "[" * depth + "]" * depth + "}")
+
+
+@given(texts | near | numbers | deep, cuts, st.sampled_from([None, CITY, "true"]))
+def test_both_ways_decide_the_same(text, places, schema):
+    held, streamed = (
+        judged(
+            lambda hold=hold: judging(AnswerFormat(schema), hold=hold).open(CONTENT),
+            pieces_of(text, places),
+        )
+        for hold in (True, False)
+    )
+    assert held[1] == streamed[1]
+    assert held[0] == ("" if held[1] else streamed[0])
 
 
 @pytest.mark.parametrize("schema", ['{"$ref": "https://example.com"}', '{"type": "text"}'])

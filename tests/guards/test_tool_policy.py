@@ -102,12 +102,47 @@ def test_arguments_that_are_not_of_the_tools_schema(text):
     assert ended(free, text) == (text, ())
 
 
-def test_a_tool_without_a_schema_takes_any_object():
+@pytest.mark.parametrize(("text", "found"), [("{}", []), ("", []), (' {"zone": 1}', ["TOOL_ARGUMENTS"])])
+def test_a_tool_without_a_schema_takes_no_arguments(text, found):
     one = judging(ToolSpec("time"))
+    assert kinds(one.call(ToolCall("time", None, text))) == found
     one.call(ToolCall("time", CHANNEL))
-    assert ended(one, ' {"zone": 1}') == (' {"zone": 1}', ())
-    assert ended(one, "") == ("", ())
-    assert kinds(*ended(one, "[1]")[1]) == ["TOOL_ARGUMENTS"]
+    assert kinds(*ended(one, text)[1]) == found
+    # Of a tool that nobody offered nobody knows what it takes.
+    free = judging(names=("time",), offered_only=False)
+    assert kinds(free.call(ToolCall("time", None, text))) == []
+
+
+def test_a_call_whose_end_comes_without_arguments_has_none():
+    one = judging(WEATHER, ToolSpec("time"))
+    assert one.call(ToolCall("weather", CHANNEL)) is None
+    assert kinds(one.call(ToolCall("weather", CHANNEL, ""))) == ["TOOL_ARGUMENTS"]
+    other = Channel(0, "tool_calls.1.arguments")
+    assert one.call(ToolCall("time", other)) is None
+    assert one.call(ToolCall("time", other, "")) is None
+
+
+def test_a_call_that_is_told_again_at_its_end_is_judged_by_what_it_says_there():
+    one = judging(WEATHER, calls_max=1)
+    assert one.call(ToolCall("weather", CHANNEL)) is None
+    assert ended(one, GOOD) == (GOOD, ())
+    assert one.call(ToolCall("weather", CHANNEL, GOOD)) is None
+    assert kinds(one.call(ToolCall("weather", CHANNEL, "{}"))) == ["TOOL_ARGUMENTS"]
+
+
+def test_a_name_that_was_told_and_streams_too_is_one_call():
+    one = judging(names=("time",), offered_only=False, calls_max=1)
+    assert one.call(ToolCall("time", CHANNEL, "{}")) is None
+    assert ended(one, "time", NAME) == ("time", ())
+    assert kinds(*ended(one, "rm", NAME)[1]) == ["TOOL_NAME"]
+
+
+def test_the_calls_of_one_answer_have_one_room_of_steps():
+    dear = ToolSpec("dear", json.dumps({"additionalProperties": {"items": True}}))
+    one = judging(dear)
+    calls = [json.dumps({str(at): [0] * (LIMITS.schema_steps_max // 3)}) for at in range(4)]
+    found = [kinds(one.call(ToolCall("dear", None, text))) for text in calls]
+    assert found == [[], [], ["TOOL_ARGUMENTS"], ["TOOL_ARGUMENTS"]]
 
 
 def test_a_tool_that_takes_text_takes_any():
@@ -151,7 +186,7 @@ def test_the_bound_of_calls_is_the_last_that_passes():
 
 
 def test_arguments_that_are_longer_than_may_be_held_are_refused():
-    one = judging(ToolSpec("time"))
+    one = judging(ToolSpec("time", "{}"))
     one.call(ToolCall("time", CHANNEL))
     text = json.dumps({"a": "x" * LIMITS.held_chars_max})
     assert kinds(*ended(one, text)[1]) == ["TOOL_ARGUMENTS"]
@@ -177,6 +212,8 @@ def test_the_bound_of_results_is_the_last_that_passes():
     [
         (ToolSpec("a", '{"$ref": "https://example.com"}'),),
         (ToolSpec("a", '{"type": "text"}'),),
+        (ToolSpec("a", '{"pattern": "(?=a)"}'),),
+        (ToolSpec("a", '{"pattern": "a{9999}"}'), ToolSpec("b", '{"pattern": "(a{99}){99}"}')),
         (WEATHER, ToolSpec("weather", "{}")),
     ],
 )
