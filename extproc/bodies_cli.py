@@ -28,12 +28,13 @@ def bodies() -> None:
     """Text of prompts and answers that a policy has kept."""
 
 
-@bodies.command("new-key")
+@bodies.command("new-key", short_help="Make a reviewer's key.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def new_key(*, file: Path) -> None:
-    """Make a reviewer's key: the private one into FILE; for the policy, the public one is printed.
+    """Make a reviewer's key: the private one goes into FILE.
 
-    The service needs the public one only. Keep FILE where the service cannot read it.
+    Standard output gets the public one alone; standard error gets the line for the policy file, which holds
+    it, too. The service needs the public one only. Keep FILE where the service cannot read it.
     """
     from extproc.edge.sealing import new_keys
 
@@ -46,11 +47,13 @@ def new_key(*, file: Path) -> None:
         raise Fails(f"{file.name}: {error.strerror}") from None
     with open(descriptor, "w", encoding="ascii") as opened:  # noqa: PTH123 - of a descriptor.
         opened.write(f"{private}\n")
-    click.echo("Under a policy's bodies:", err=True)
-    click.echo(f"reviewer_key: {public}")
+    click.echo("The reviewer's public key:", err=True)
+    click.echo(public)
+    click.echo("\nUnder a policy's bodies in the policy file:", err=True)
+    click.echo(f"reviewer_key: {public}", err=True)
 
 
-@bodies.command("open")
+@bodies.command("open", short_help="Print what was kept of a request.")
 @click.argument("request_id", metavar="ID")
 @_FOLDER_OPTION
 @click.option("--key", type=FILE, help="File with the reviewer's private key; needed where it is sealed.")

@@ -24,7 +24,7 @@ def main() -> None:
         raise Fails("refusing to run under python -O")
 
 
-@main.command()
+@main.command(short_help="Start Envoy, Triton, Valkey and the filter.")
 @click.option("--once", is_flag=True, help="Play the fixed requests, print the table, and end.")
 @click.option("--json", "as_json", is_flag=True, help="With --once: print JSON and nothing else.")
 @click.option(
@@ -56,7 +56,7 @@ def key() -> None:
     """API keys."""
 
 
-@key.command("new")
+@key.command("new", short_help="Make an API key.")
 @click.option(
     "--pepper-file",
     type=FILE,
@@ -66,7 +66,7 @@ def key() -> None:
 )
 @click.option("--id", "key_id", help="Name of the key in policy and records. [default: a random one]")
 def key_new(*, pepper_file: Path, key_id: str | None) -> None:
-    """Make an API key: print it once, and the lines for the policy file.
+    """Make an API key, and print it once.
 
     Standard output gets the key alone, so that it can be piped to where keys are kept; standard error gets
     the lines for the policy file, which hold the key's hash.

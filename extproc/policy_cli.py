@@ -27,7 +27,7 @@ def pipeline(*, policy: Path | None) -> None:
         raise Fails(str(error)) from None
 
 
-@click.command()
+@click.command(short_help="Explain what would happen to a request.")
 @click.argument("request", type=click.File("rb"), required=False)
 @click.option("--policy", type=FILE, envvar="HEADGATE_POLICY", required=True, help="Policy file (YAML).")
 @click.option("--tenant", help="Who asks. [default: the policy's only tenant]")
@@ -93,7 +93,7 @@ def policy() -> None:
     """The policy file."""
 
 
-@policy.command("check")
+@policy.command("check", short_help="Say whether a file could be loaded.")
 @click.argument("file", type=FILE)
 @click.option("--envoy", type=FILE, help="Compare its routes with an Envoy configuration (YAML).")
 def policy_check(*, file: Path, envoy: Path | None) -> None:
@@ -106,7 +106,7 @@ def policy_check(*, file: Path, envoy: Path | None) -> None:
         raise Faulty(str(error)) from None
 
 
-@policy.command("types")
+@policy.command("types", short_help="Print the entity types of the shipped rules.")
 def policy_types() -> None:
     """Print the entity types that the shipped rules find, and whose they are."""
     from extproc.policies import entity_types

@@ -173,7 +173,7 @@ def serve(*, worker: int | None, **options: str | int | Path) -> None:
         raise Fails(str(error)) from None
 
 
-@click.command()
+@click.command(short_help="Say whether every worker is ready.")
 @click.option(
     "--admin",
     envvar="HEADGATE_ADMIN",

@@ -48,7 +48,8 @@ def test_a_new_key_is_the_reviewers_alone(tmp_path):
     code, out, err = run("new-key", path)
     assert code == 0
     private = path.read_text().strip()
-    assert out == f"reviewer_key: {public_key(private)}\n"
+    assert out == f"{public_key(private)}\n"
+    assert err.endswith(f"\nreviewer_key: {public_key(private)}\n")
     assert private not in out + err
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 

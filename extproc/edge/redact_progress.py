@@ -11,14 +11,18 @@ _EVERY_S: Final = 0.5
 # What is done before anybody wonders needs no line.
 _QUIET_S: Final = 1.0
 _BYTES_PER_MB: Final = 1_000_000
+_BYTES_PER_KB: Final = 1_000
+# In less a clock tells no speed.
+_SPEED_S_MIN: Final = 0.05
 _CLEAR_LINE: Final = "\r\x1b[K"
 
 
 def speed(bytes_read: int, took_s: float) -> str:
     """How much was read, in which time and how fast, for the line at the end."""
-    read_mb = bytes_read / _BYTES_PER_MB
-    rate = f", {read_mb / took_s:.1f} MB/s" if took_s else ""
-    return f"{read_mb:.1f} MB in {took_s:.1f} s{rate}"
+    unit, unit_bytes = ("MB", _BYTES_PER_MB) if bytes_read >= _BYTES_PER_MB else ("KB", _BYTES_PER_KB)
+    read = bytes_read / unit_bytes
+    rate = f", {read / took_s:.1f} {unit}/s" if took_s >= _SPEED_S_MIN else ""
+    return f"{read:.1f} {unit} in {took_s:.{1 if took_s >= 1 else 3}f} s{rate}"
 
 
 class RedactProgress:

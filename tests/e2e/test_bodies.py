@@ -155,7 +155,7 @@ def test_sealed_keeps_ciphertext_that_only_the_reviewer_opens(
         code, out, _ = headgate("bodies", "new-key", key)
         assert code == 0
         publics.append(out.strip())
-    gateway = keeping(f"{{keep: sealed, {publics[0]}}}")
+    gateway = keeping(f"{{keep: sealed, reviewer_key: {publics[0]}}}")
     traffic = Traffic(gateway, stand_in)
     assert words(gateway, traffic.answered, traffic.refused) == ["sealed", "sealed"]
     state = gateway.headgate.verdict_log.parent
