@@ -224,7 +224,7 @@ class Books:
         self._settling: dict[int, tuple[Exchange, int]] = {}
         self._closed_early: dict[int, int] = {}
         # Records that wait for models that only tell.
-        self._untold: dict[int, tuple[Exchange, int, Settled | None]] = {}
+        self._untold: dict[int, tuple[Exchange, int, Settled | None, int]] = {}
         self._renewing = False
         self._told: cmd.Annotate | None = None
         self._over = Over()
@@ -292,7 +292,7 @@ class Books:
         exchange.untold = False
         waiting = self._untold.pop(id(exchange), None)
         if waiting is not None:
-            self._emit(*waiting)
+            self._write(*waiting)
 
     def effect_answered(self, effect_id: int, answer: Answer | FailureKind) -> bool:
         """Book an answer; True where it was a guard's question and its guard must hear of it."""
@@ -385,11 +385,14 @@ class Books:
 
     def _emit(self, exchange: Exchange, status: int, settled: Settled | None) -> None:
         if exchange.untold:
-            self._untold[id(exchange)] = (exchange, status, settled)
+            self._untold[id(exchange)] = (exchange, status, settled, self.now_us)
             return
+        self._write(exchange, status, settled, self.now_us)
+
+    def _write(self, exchange: Exchange, status: int, settled: Settled | None, at_us: int) -> None:
         if exchange.reservation is not None and settled is None:
             exchange.degraded = True
-        record = record_of(exchange, self._facts, at_us=self.now_us, status=status, settled=settled)
+        record = record_of(exchange, self._facts, at_us=at_us, status=status, settled=settled)
         if exchange.capture is None:
             self._commands.append(cmd.Emit(record))
         else:

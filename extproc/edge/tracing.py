@@ -118,13 +118,13 @@ class Tracing:
 class _Effect:
     """An effect that ended: when, on the monotonic clock, and how."""
 
-    __slots__ = ("after_decision", "ended_us", "name", "outcome", "started_us")
+    __slots__ = ("ended_us", "name", "outcome", "settles", "started_us")
 
     def __init__(
         self, command: RunEffect, outcome: Answer | FailureKind, started_us: int, ended_us: int
     ) -> None:
         self.name = effect_name(command.effect)
-        self.after_decision = isinstance(command.effect, Settle)
+        self.settles = isinstance(command.effect, Settle)
         self.outcome = outcome.value if isinstance(outcome, FailureKind) else ""
         self.started_us = started_us
         self.ended_us = ended_us
@@ -168,6 +168,9 @@ class StreamTrace:
     ) -> None:
         """Note an effect that ended. Renewals are many and say nothing."""
         effects = self._effects.setdefault(command.exchange, [])
+        if len(self._effects) > self._limits.exchanges_open_max:
+            # What ended after its exchange's record, whose number does not come again.
+            del self._effects[next(iter(self._effects))]
         if not isinstance(command.effect, Renew) and len(effects) < self._limits.trace_effects_max:
             effects.append(_Effect(command, outcome, started_us, ended_us))
 
@@ -188,11 +191,13 @@ class StreamTrace:
         )
         if span.is_recording():
             inside = trace.set_span_in_context(span)
-            self._judge_span(record, effects, inside, started_us)
+            judged_us = started_us + record.judge_us
+            # What models were asked about the answer, and its settlement.
+            after = [one for one in effects if one.settles or one.started_us > judged_us]
+            self._judge_span(record, [one for one in effects if one not in after], inside, started_us)
             self._upstream_span(record, effects, inside, started_us, at_us)
-            for effect in effects:
-                if effect.after_decision:
-                    self._effect_span(effect, inside)
+            for effect in after:
+                self._effect_span(effect, inside)
             if failure := error_type(record):
                 span.set_status(Status(StatusCode.ERROR, failure))
         span.end(self._ns(at_us))
@@ -203,8 +208,7 @@ class StreamTrace:
         span = self._tracer.start_span("headgate.judge", context=inside, start_time=self._ns(started_us))
         within = trace.set_span_in_context(span)
         for effect in effects:
-            if not effect.after_decision:
-                self._effect_span(effect, within)
+            self._effect_span(effect, within)
         for verdict in record.verdicts:
             attributes: _Attributes = {
                 "headgate.guard": verdict.guard,
@@ -228,7 +232,7 @@ class StreamTrace:
         if not record.upstream_status:
             return
         released_us = started_us + record.judge_us
-        settled = [effect.started_us for effect in effects if effect.after_decision]
+        settled = [effect.started_us for effect in effects if effect.settles]
         span = self._tracer.start_span(
             "headgate.upstream",
             context=inside,

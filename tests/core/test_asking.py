@@ -405,7 +405,9 @@ def _secrets():
 def test_a_model_in_shadow_changes_no_byte_and_holds_none():
     heard = ended(begun(reads(mode=Mode.SHADOW)))
     assert heard.text() == TEXT * 4
-    # Only the record waits.
+    # Only the record waits, and tells of no time of that.
+    ended_us = heard._now_us
+    heard.tick(1_000)
     assert heard.book.stream.done
     assert not heard.book.stream.idle
     assert heard.book.records() == []
@@ -413,6 +415,7 @@ def test_a_model_in_shadow_changes_no_byte_and_holds_none():
     heard.answer_all()
     assert heard.counted() == {"PERSON": 4, "LOCATION": 4, "EMAIL_ADDRESS": 4}
     assert heard.record.action is Action.ALLOW
+    assert heard.record.total_us < ended_us
     assert heard.book.stream.idle
 
 

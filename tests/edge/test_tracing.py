@@ -18,7 +18,7 @@ from records import ENTITIES, RECORD, VERDICT, records
 
 from extproc.core import commands as cmd
 from extproc.core import events as ev
-from extproc.domain.effects import Classify, Renew, Renewed, Reserve, Settle, Settled
+from extproc.domain.effects import Classify, FindSpans, Renew, Renewed, Reserve, Settle, Settled
 from extproc.domain.errors import FailureKind
 from extproc.domain.head import RequestHead
 from extproc.domain.identity import Reservation, TokenLimit, Window
@@ -203,6 +203,25 @@ def test_each_exchange_has_its_own_effects(bench):
     bench.record(replace(RECORD, exchange=1))
     assert "headgate.classify" in bench.spans
     assert "headgate.reserve" not in bench.spans
+
+
+def test_what_models_are_asked_of_the_answer_is_no_part_of_judging_the_request(bench):
+    start_us = AT_US - RECORD.total_us
+    bench.effect(CLASSIFY, FailureKind.DEADLINE, start_us + 500, start_us + 1_400)
+    bench.effect(
+        FindSpans(model="names", texts=("x",)), FailureKind.DEADLINE, start_us + 1_600, AT_US - 400
+    )
+    bench.record()
+    spans = bench.spans
+    parents = {name: span.parent.span_id for name, span in spans.items() if span.parent}
+    assert parents["headgate.classify"] == spans["headgate.judge"].context.span_id
+    assert parents["headgate.find_spans"] == spans["text_completion scripted"].context.span_id
+
+
+def test_what_ends_after_its_record_is_not_kept(bench):
+    for exchange in range(LIMITS.exchanges_open_max * 3):
+        bench.effect(RESERVE, Settled(charged=1, refunded=0), 1, 2, exchange=exchange)
+    assert len(bench.stream._effects) == LIMITS.exchanges_open_max
 
 
 def test_effects_are_bounded_and_renewals_left_out(bench):
