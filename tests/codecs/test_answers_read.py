@@ -14,7 +14,7 @@ from redaction_texts import split
 from span_model import ADDRESSES, NAMES
 from tritonclient.grpc import service_pb2 as pb
 
-from extproc.domain.verdict import Reason
+from extproc.domain.verdict import Mode, Reason
 from extproc.guards._rules import OnFinding
 from extproc.wire.grpc_frames import framed
 
@@ -126,6 +126,21 @@ def test_one_that_is_not_read_to_its_end_is_refused_alone():
     assert told["b"] == ("It was [PERSON].", "")
     assert (told["a"][0], bool(told["a"][1])) == ("", True)
     assert [one.exchange for one in heard.book.records()] == [0, 1]
+
+
+def test_the_record_of_each_waits_for_its_own_shadow():
+    heard = Several(reads(mode=Mode.SHADOW))
+    heard.said(0, "It was Ann Smith.", final=True)
+    heard.said(1, "It was Bob Stone and Li Wei.", final=True)
+    assert heard.told() == {"a": ("It was Ann Smith.", ""), "b": ("It was Bob Stone and Li Wei.", "")}
+    assert heard.book.records() == []
+    heard.answer(1)
+    assert [one.exchange for one in heard.book.records()] == [1]
+    heard.end()
+    heard.answer_all()
+    counts = {one.exchange: one.entities[0].count for one in heard.book.records()}
+    assert counts == {0: 1, 1: 2}
+    assert heard.book.stream.idle
 
 
 def test_a_finding_refuses_one_alone():

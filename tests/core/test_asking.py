@@ -17,6 +17,7 @@ from span_model import NAMES, spans_in
 from extproc.core import commands as cmd
 from extproc.core import events as ev
 from extproc.core.asking import AskingScan
+from extproc.domain.bodies import BodyRule, Keep
 from extproc.domain.effects import Classify, FindSpans, Spans
 from extproc.domain.errors import FailureKind
 from extproc.domain.judging import OnAnswer
@@ -560,6 +561,60 @@ def test_spans_are_found_in_what_a_judge_let_pass():
     assert [type(one.effect) for one in heard.waiting] == [FindSpans]
     heard.answer_all()
     assert heard.text() == union_on_whole(TEXT)
+
+
+# --- what else stands behind -----------------------------------------------------------------
+
+
+def call_event(arguments, reason=None):
+    call = {"index": 0, "function": {"arguments": arguments}}
+    delta = {"tool_calls": [call]} if arguments else {}
+    document = {"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
+    return b"data: " + json.dumps(document).encode() + b"\n\n"
+
+
+def test_what_tools_are_called_with_is_read_and_their_names_are_not():
+    heard = Heard(CHAT, snapshot(reads()))
+    begins = {
+        "index": 0,
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "Ann Smith", "arguments": ""},
+    }
+    first = {"id": "c", "choices": [{"index": 0, "delta": {"tool_calls": [begins]}, "finish_reason": None}]}
+    heard.chunk(b"data: " + json.dumps(first).encode() + b"\n\n")
+    arguments = json.dumps({"who": "Ann Smith", "where": "12 Elm Street"})
+    for at in range(0, len(arguments), 9):
+        heard.chunk(call_event(arguments[at : at + 9]))
+    heard.chunk(call_event("", "tool_calls") + b"data: [DONE]\n\n")
+    heard.end()
+    heard.answer_all()
+    events = [json.loads(one.removeprefix(b"data: ")) for one in heard.data.split(b"\n\n")[:-2]]
+    calls = [one["choices"][0]["delta"].get("tool_calls", [{}])[0].get("function", {}) for one in events]
+    said = "".join(one.get("arguments", "") for one in calls)
+    assert json.loads(said) == {"who": "[PERSON]", "where": "[LOCATION]"}
+    assert "".join(one.get("name", "") for one in calls) == "Ann Smith"
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept"), [(Keep.REDACTED, "It was [PERSON]."), (Keep.SEALED, "It was Ann Smith.")]
+)
+def test_what_is_kept_of_an_answer_is_what_went_out_or_what_came(keep, kept):
+    rule = BodyRule(
+        keep=keep,
+        actions=frozenset(Action),
+        lifetime_days=1,
+        reviewer_key="",
+        required=False,
+        redact=lambda text: text,
+    )
+    heard = Heard(CHAT, replace(snapshot(reads()), bodies={"acme": rule}))
+    for data in CHAT.say(["It was ", "Ann ", "Smith."]):
+        heard.chunk(data)
+    heard.end()
+    heard.answer_all()
+    (emitted,) = heard.book.of(cmd.Emit)
+    assert emitted.sample.answer[-1].text == kept
 
 
 # --- pseudonyms ------------------------------------------------------------------------------
