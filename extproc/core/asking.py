@@ -85,6 +85,11 @@ class AskingScan:
         return self._over or (all(self._ended) and self.ended)
 
     @property
+    def guard(self) -> str:
+        """Whose model reads it: the first's, of those for which text waits."""
+        return next((one.watch.guard for one in self._asking() if not one.beside), "")
+
+    @property
     def held_chars(self) -> int:
         """Code points that wait for more text or for a model."""
         return sum(stage.held_chars for stage in self._stages)

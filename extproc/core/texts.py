@@ -10,7 +10,7 @@ from extproc.core.bodies import size_bytes
 from extproc.core.channels import ChannelScan, Watch, watches_of
 from extproc.core.judges import Judges
 from extproc.core.questions import Place, Questions
-from extproc.core.refusals import ANSWER_BLOCKED_MESSAGE, OUTPUT_TOO_LONG_MESSAGE
+from extproc.core.refusals import ANSWER_BLOCKED_MESSAGE, ANSWER_UNREAD, OUTPUT_TOO_LONG_MESSAGE
 from extproc.core.stages import Moment
 from extproc.domain.errors import PeerError
 from extproc.domain.judging import BLOCKED_STATUS, ChannelKind, JudgeWatch, kind_of
@@ -149,7 +149,12 @@ class AnswerTexts:
         """What of a scan's output goes out; with ``eof`` the end has been fed."""
         if output.findings:
             self._found(exchange, channel, output.findings)
-        self._check_held(exchange, scan.held_chars)
+        held_chars = scan.held_chars
+        if isinstance(scan, AskingScan) and held_chars > self._limits.held_chars_max:
+            # More than models read in time.
+            exchange.found_in_answer(scan.guard, Action.BLOCK, ANSWER_UNREAD.reason)
+            raise Blocked(ANSWER_UNREAD)
+        self._check_held(exchange, held_chars)
         if exchange.capture is not None:
             exchange.capture.released(channel, output.released)
         eof = eof and scan.done

@@ -226,6 +226,22 @@ def test_an_upstream_that_fails_in_band_takes_what_is_held_with_it():
     assert heard.record.reason in {Reason.UPSTREAM_ERROR, Reason.REDACTED}
 
 
+@pytest.mark.parametrize("wire", [CHAT, WHOLE], ids=lambda wire: wire.name)
+def test_more_than_may_be_held_is_refused(wire):
+    heard = Heard(wire, snapshot(reads()))
+    for data in wire.say(["word " * (LIMITS.held_chars_max // 5), "and more."]):
+        heard.chunk(data)
+    heard.end()
+    heard.answer_all()
+    record = heard.record
+    assert (record.action, record.reason, record.guard) == (
+        Action.BLOCK,
+        Reason.CLASSIFIER_UNAVAILABLE,
+        "pii",
+    )
+    assert b"word" not in heard.data
+
+
 # --- the deadline ----------------------------------------------------------------------------
 
 
