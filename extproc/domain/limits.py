@@ -131,6 +131,9 @@ class Limits:
     # Phrases of all topics of one policy, and words of one: what is held of an answer while one may go on.
     phrases_max: int = 10_000
     phrase_words_max: int = 8
+    # Tools that a policy names, and characters of one name: Anthropic's and MCP's bound.
+    tool_names_max: int = 1_000
+    tool_name_chars_max: int = 128
     # A word that may be a link and is held; what is longer is looked at in overlapping windows of this
     # size.
     link_word_chars_max: int = 1_024

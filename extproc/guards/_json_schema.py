@@ -26,7 +26,7 @@ from extproc.guards._json_values import (
 )
 from extproc.guards._patterns import Pattern, PatternError
 
-_UNJUDGED: Final = ("$dynamicRef", "$recursiveRef", "unevaluatedProperties", "unevaluatedItems")
+UNJUDGED: Final = ("$dynamicRef", "$recursiveRef", "unevaluatedProperties", "unevaluatedItems")
 _LISTS: Final = ("allOf", "anyOf", "oneOf", "prefixItems")
 _MAPS: Final = ("properties", "$defs", "definitions", "dependentSchemas", "patternProperties")
 _ONES: Final = (
@@ -48,8 +48,8 @@ class SchemaError(Exception):
     """A schema that cannot be judged by."""
 
 
-class _TooDearError(Exception):
-    pass
+class TooDearError(Exception):
+    """More than is left of some steps."""
 
 
 class Steps:
@@ -64,11 +64,11 @@ class Steps:
         """Take some.
 
         Raises:
-            _TooDearError: there are not so many.
+            TooDearError: there are not so many.
         """
         self._left -= count
         if self._left < 0:
-            raise _TooDearError
+            raise TooDearError
 
 
 def patterns_room() -> Steps:
@@ -104,14 +104,14 @@ class Schema:
         try:
             self._root = read_json(text)
             self._known = _check(self._root, room or patterns_room())
-        except (NotJsonError, PatternError, _TooDearError):
+        except (NotJsonError, PatternError, TooDearError):
             raise SchemaError from None
 
     def holds_of(self, value: Json, steps: Steps | None = None) -> bool:
         """Whether a value is of this schema; no where that takes more than is left of ``steps``."""
         try:
             return _Run(self._known, steps or Steps()).holds(self._root, value, 0)
-        except (_TooDearError, RecursionError):
+        except (TooDearError, RecursionError):
             return False
 
 
@@ -130,21 +130,21 @@ def _check(root: Json, room: Steps) -> Mapping[int, _Known]:
             raise SchemaError
         if isinstance(schema, bool):
             continue
-        if not isinstance(schema, dict) or any(name in schema for name in _UNJUDGED):
+        if not isinstance(schema, dict) or any(name in schema for name in UNJUDGED):
             raise SchemaError
         seen.add(id(schema))
-        _check_words(schema)
-        known = _known_of(root, schema, room)
+        check_words(schema)
+        known = known_of(root, schema, room)
         if known != _NOTHING:
             found[id(schema)] = known
-        pending += _within_schema(schema)
+        pending += schemas_in(schema)
         if known.target is not True:
             # A reference may lead to what is no schema where it stands.
             pending.append(known.target)
     return found
 
 
-def _within_schema(schema: dict[str, Json]) -> list[Json]:
+def schemas_in(schema: dict[str, Json]) -> list[Json]:
     """The schemas of which a schema is made."""
     found: list[Json] = []
     for name in _LISTS:
@@ -160,7 +160,7 @@ def _within_schema(schema: dict[str, Json]) -> list[Json]:
     return found
 
 
-def _known_of(root: Json, schema: dict[str, Json], room: Steps) -> _Known:
+def known_of(root: Json, schema: dict[str, Json], room: Steps) -> _Known:
     known = _Known()
     if "$ref" in schema:
         known.target = _resolved(root, schema["$ref"])
@@ -181,7 +181,7 @@ def _pattern(source: Json, room: Steps) -> Pattern:
     return Pattern(source, room.charge)
 
 
-def _check_words(schema: dict[str, Json]) -> None:
+def check_words(schema: dict[str, Json]) -> None:
     types = schema.get("type", [])
     sound = all(one in TYPES for one in (types if isinstance(types, list) else [types]))
     sound &= not isinstance(types, list) or len(types) <= len(TYPES)
@@ -247,7 +247,7 @@ class _Run:
         """Whether a schema holds of a value."""
         self._charge(1)
         if depth > _DEPTH_MAX:
-            raise _TooDearError
+            raise TooDearError
         if not isinstance(schema, dict):
             return schema is True
         if value is None and schema.get("nullable") is True:

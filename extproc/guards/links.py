@@ -12,6 +12,7 @@ from typing import Annotated, Final
 from annotated_types import Len
 
 from extproc.domain.effects import Answer, Effect
+from extproc.domain.errors import SettingError
 from extproc.domain.judging import ChannelKind, JudgeWatch, OnAnswer, kind_of
 from extproc.domain.ports import ALLOWED, ExchangeView, GuardEnv, GuardSpec, Verdict
 from extproc.domain.segment import Channel
@@ -50,10 +51,16 @@ class Settings:
         """Refuse what no host could be.
 
         Raises:
-            ValueError: a host has more than a name, or capital letters.
+            SettingError: a host has more than a name, or capital letters.
         """
-        if any(HOST.fullmatch(host) is None for host in self.hosts):
-            raise ValueError("hosts must be names in small letters, as example.com or *.example.com")
+        for index, host in enumerate(self.hosts):
+            if HOST.fullmatch(host) is None:
+                raise SettingError(
+                    ("hosts", index),
+                    "is no host's name",
+                    "write it in small letters, as example.com or *.example.com, without a scheme, a port, "
+                    "a path or brackets",
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

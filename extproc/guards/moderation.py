@@ -14,6 +14,7 @@ from typing import Annotated, Final, Self
 from annotated_types import Interval
 
 from extproc.domain.effects import Answer, Classify, Effect, Scores
+from extproc.domain.errors import SettingError
 from extproc.domain.judging import ChannelKind, JudgeWatch, OnAnswer, kind_of
 from extproc.domain.limits import LIMITS
 from extproc.domain.ports import ExchangeView, GuardEnv, GuardSpec, Verdict
@@ -72,20 +73,24 @@ class Settings:
         """Refuse topics that could not be told of, and phrases that could not be found.
 
         Raises:
-            ValueError: a name is no small word, or a phrase has no word, too many, or too long ones; or
+            SettingError: a name is no small word, or a phrase has no word, too many, or too long ones; or
                 what a head reads is said, and no head.
         """
         if self.head_reads is not HeadReads.REQUEST and not self.head:
-            raise ValueError("answers need the head of a classifier that reads them")
-        phrases = [phrase for named in self.topics.values() for phrase in named]
-        if not all(name.isascii() and name.isidentifier() and name.islower() for name in self.topics):
-            raise ValueError("a topic's name must be a word of small letters, digits and _")
-        if len(phrases) > LIMITS.phrases_max:
-            raise ValueError(f"topics may have {LIMITS.phrases_max} phrases in all")
-        for phrase in phrases:
-            words = [*words_in(phrase)]
-            if not 1 <= len(words) <= LIMITS.phrase_words_max:
-                raise ValueError(f"a phrase must have 1 to {LIMITS.phrase_words_max} words")
+            what = "needs the head of a classifier that reads answers"
+            raise SettingError(("head_reads",), what, "write `head: NAME`, or take this out")
+        if sum(map(len, self.topics.values())) > LIMITS.phrases_max:
+            what = "has too many phrases"
+            raise SettingError(("topics",), what, f"write at most {LIMITS.phrases_max} in all topics")
+        for name, phrases in self.topics.items():
+            if not (name.isascii() and name.isidentifier() and name.islower()):
+                what = "is no name of a topic"
+                raise SettingError(("topics", name), what, "write a word of small letters, digits and _")
+            for index, phrase in enumerate(phrases):
+                if not 1 <= len([*words_in(phrase)]) <= LIMITS.phrase_words_max:
+                    what = "is no phrase that could be found"
+                    instead = f"write 1 to {LIMITS.phrase_words_max} words"
+                    raise SettingError(("topics", name, index), what, instead)
 
 
 class _Phrases:

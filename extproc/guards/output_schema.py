@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 from extproc.domain.effects import Answer, Effect
+from extproc.domain.errors import SettingError
 from extproc.domain.judging import (
     AnswerFormat,
     ChannelKind,
@@ -31,6 +32,7 @@ from extproc.guards._json_schema import Schema, SchemaError, Steps, patterns_roo
 from extproc.guards._json_syntax import JsonSyntax
 from extproc.guards._json_values import NotJsonError, read_json
 from extproc.guards._judged import WholeText, finding
+from extproc.guards._schema_fault import schema_fault
 
 _MESSAGE: Final = "the answer was withheld: it is not the JSON that it had to be; try again"
 # What clients take for a failure of the server's, and try again.
@@ -68,15 +70,13 @@ class Settings:
         """Refuse a schema by which nothing could be judged.
 
         Raises:
-            ValueError: it is no JSON, no schema, or says what cannot be judged here.
+            SettingError: it is no JSON, no schema, or says what cannot be judged here.
         """
         if self.schema:
             try:
                 Schema(self.schema)
             except SchemaError:
-                raise ValueError(
-                    "schema must be a JSON schema, in JSON, without remote references"
-                ) from None
+                raise SettingError(("schema",), *schema_fault(self.schema)) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

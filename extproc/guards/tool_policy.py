@@ -6,14 +6,16 @@ tools (KServe, completions) there are no calls that could be told from text.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Final
 
-from annotated_types import Interval
+from annotated_types import Interval, Len
 
 from extproc.domain.effects import Answer, Effect
+from extproc.domain.errors import SettingError
 from extproc.domain.judging import (
     ChannelKind,
     JudgeScanner,
@@ -32,6 +34,11 @@ from extproc.guards._json_schema import Schema, SchemaError, Steps, patterns_roo
 from extproc.guards._json_values import NotJsonError, read_json
 from extproc.guards._judged import WholeText, finding
 
+# What OpenAI and Anthropic take, and what gateways and MCP put between a server's name and a tool's.
+_TOOL_NAME: Final = re.compile(rf"[A-Za-z0-9_.:/-]{{1,{LIMITS.tool_name_chars_max}}}")
+_WRITE_A_NAME: Final = (
+    f"write 1 to {LIMITS.tool_name_chars_max} letters (A-Z, a-z), digits or signs of _-.:/ and no other"
+)
 _MESSAGE: Final = "the answer was withheld: it calls a tool in a way that is not allowed"
 _NAME: Final = "TOOL_NAME"
 _ARGUMENTS: Final = "TOOL_ARGUMENTS"
@@ -63,11 +70,22 @@ class Settings:
     """
 
     answer: OnCall = OnCall.CUT
-    names: tuple[str, ...] = ()
+    names: Annotated[tuple[str, ...], Len(0, LIMITS.tool_names_max)] = ()
     offered_only: bool = True
     arguments: bool = True
     calls_max: Annotated[int, Interval(ge=0, le=LIMITS.channels_max)] = 16
     results_max: Annotated[int, Interval(ge=0, le=LIMITS.json_nodes_max)] = 64
+
+    def __post_init__(self) -> None:
+        """Refuse names that no tool has.
+
+        Raises:
+            SettingError: a name is empty, too long, or has white space or signs of a sentence.
+        """
+        for index, name in enumerate(self.names):
+            if _TOOL_NAME.fullmatch(name) is None:
+                what = "is no name of a tool"
+                raise SettingError(("names", index), what, _WRITE_A_NAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from judging import cuts, judged, pieces_of
 
+from extproc.domain.errors import SettingError
 from extproc.domain.judging import OnAnswer
 from extproc.domain.limits import LIMITS
 from extproc.domain.segment import Channel
@@ -239,5 +240,6 @@ def test_which_texts_are_read(field, settings, read):
     "host", ["https://example.com", "Example.com", "example.com/", "*", "a..b", "", "*.*.a"]
 )
 def test_what_is_no_host_is_refused(host):
-    with pytest.raises(ValueError, match="hosts must be names"):
-        Settings(hosts=(host,))
+    with pytest.raises(SettingError, match="is no host's name") as refused:
+        Settings(hosts=("example.com", host))
+    assert refused.value.place == ("hosts", 1)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from judging import cuts, judged, pieces_of
 
 from extproc.domain.effects import Classify, Renewed, Scores, TextScore
+from extproc.domain.errors import SettingError
 from extproc.domain.judging import OnAnswer
 from extproc.domain.limits import LIMITS
 from extproc.domain.reading import ScoreModel
@@ -144,8 +145,9 @@ def test_what_a_policy_wants_done_with_answers(answer):
     ],
 )
 def test_topics_that_cannot_be_are_refused(topics):
-    with pytest.raises(ValueError, match=r"topic|phrase"):
+    with pytest.raises(SettingError, match=r"topic|phrase") as refused:
         Settings(topics=topics)
+    assert refused.value.place[0] == "topics"
 
 
 # --- the judge model -----------------------------------------------------------------------------

@@ -176,5 +176,5 @@ def test_a_schema_by_which_nothing_can_be_judged_is_refused_with_the_request(sch
     # In shadow the request went on all the same.
     assert decided(GOOD, AnswerFormat(schema)) == ("", ["OUTPUT_SCHEMA"])
     assert guard().judge(asked(AnswerFormat(CITY)), ()).action is Action.ALLOW
-    with pytest.raises(ValueError, match="schema must be a JSON schema"):
+    with pytest.raises(ValueError, match="is no JSON schema"):
         Settings(schema=schema)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judging import cuts, judged, pieces_of
 
+from extproc.domain.errors import SettingError
 from extproc.domain.judging import OnAnswer, ToolCall, ToolSpec
 from extproc.domain.limits import LIMITS
 from extproc.domain.segment import Channel, Origin, Role
@@ -235,3 +236,13 @@ def test_what_is_decided_does_not_depend_on_the_cuts(text, places):
     one = judging(WEATHER)
     one.call(ToolCall("weather", CHANNEL))
     assert judged(lambda: one.open(CHANNEL), pieces_of(text, places)) == ended(one, text)
+
+
+@pytest.mark.parametrize(
+    "name", ["get weather!", "", "a" * (LIMITS.tool_name_chars_max + 1), "wetter\n", "é"]
+)
+def test_what_is_no_name_of_a_tool_is_refused(name):
+    with pytest.raises(SettingError, match="is no name of a tool") as refused:
+        Settings(names=("get_weather", name))
+    assert refused.value.place == ("names", 1)
+    assert Settings(names=("get_weather", "mcp__server.tool-2", "server:tool/v1")).names
