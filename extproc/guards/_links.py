@@ -1,15 +1,9 @@
-r"""Finds the targets of links in an answer as it streams, as lenient readers would: browsers and Markdown.
+"""Takes the targets that are not allowed out of an answer as it streams; ``_targets`` says which these are.
 
-A target is absolute: a scheme with a host (``https://host``, and ``https:host``, as browsers have it),
-``//host`` where a reader expects a target, ``www.host``, or what holds its content or a program itself
-(``data:``, ``javascript:``). Entities and Markdown's backslashes are read. A host that is not literally one
-of those allowed is another one, however it is spelled: credentials, codes for letters and foreign dots make
-none.
-
-The text is judged by words, which white space, quotes and brackets end, and only the last one is held.
+The text is judged by words, which white space ends, and only the last one is held, or what of it may have
+begun a target. Inside of HTML's quotes a word goes on behind tabs and line ends.
 """
 
-import html
 import re
 from typing import Final
 
@@ -17,122 +11,38 @@ from extproc.domain.judging import Judged
 from extproc.domain.limits import LIMITS
 from extproc.domain.verdict import Finding
 from extproc.guards._judged import finding
+from extproc.guards._targets import SUSPECT, Hosts, Place, first_target
 
-_DELIMITERS: Final = r"\s\"'`<>()"
-_TOKEN: Final = re.compile(rf"([^{_DELIMITERS}]+)|[{_DELIMITERS}]+")
-_LAST_WORD: Final = re.compile(rf"[^{_DELIMITERS}]*\Z")
-# What every target has.
-_SUSPECT: Final = re.compile(r"[:&]|[/\\]{2}|www\.", re.IGNORECASE)
-# Schemes that name a host; those of the web do so without slashes, too, and with the wrong ones.
-_HOSTED: Final = re.compile(
-    r"[a-z][a-z0-9+.-]{1,31}://|(?:https?|ftps?|wss?):[/\\]*|(?=www\.)", re.IGNORECASE
-)
-_WEB: Final = re.compile(r"(?:https?|ftps?|wss?):[/\\]*\Z", re.IGNORECASE)
-# Schemes that hold what they lead to.
-_EMBEDDED: Final = re.compile(
-    r"(?<![a-z0-9])(?:(?:javascript|vbscript|blob|filesystem|file):.|data:[^,]{0,200},)", re.IGNORECASE
-)
-# A target without a scheme, within a word or at its beginning; its host must look like one, since programs
-# have comments (``//text``) and paths.
-_RELATIVE: Final = re.compile(r"(?:(?<=[=,;|])|(?<=\]:))[/\\]{2,}")
-_SLASHES: Final = re.compile(r"[/\\]{2,}")
-_HOST_LIKE: Final = re.compile(
-    r"(?:[^\s@]*@)?(?:\[|(?:[^\s.@]+\.)+(?:[^\W\d_]{2,}|xn--[\w-]+|\d+)\.?(?::\d*)?\Z)"
-)
-_EXPECTING: Final = frozenset("(\"'<=:,")
-_AUTHORITY: Final = re.compile(r"[^/\\?#]*")
-_PORT: Final = re.compile(r":[0-9]*\Z")
-_NAME: Final = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*")
-_ESCAPED: Final = re.compile(r"\\([!-/:-@\[-`{-~])")
-# What closes a sentence or a bracket behind a host, and is none of it.
-_BEHIND: Final = ".,;:!?*_~|]}"
+__all__ = ["Hosts", "LinkScanner"]
+
+_SPACE: Final = re.compile(r"[ \t\n\r\f\v]+")
+_WORD: Final = re.compile(r"[^ \t\n\r\f\v]+")
+_QUOTED_WORD: Final = re.compile(r"[^ \f\v]+")
+# What is taken out goes on up to one of these.
+_TAKEN: Final = re.compile(r"[^\s\"'`<>()]*")
+_QUOTED_TAKEN: Final = re.compile(r"[^ \f\v\"'`<>()]*")
+# Text of other scripts has few spaces: before its letters a word ends in which nothing was begun.
+_FOREIGN: Final = re.compile(r"([!-~]*)[^\x00-\x7f]+")
+_LAST_WORD: Final = re.compile(r"[\x00-\x08\x0e-\x1f!-\x7f]*\Z")
+_SUSPECT_OR_TAG: Final = re.compile(f"<|{SUSPECT.pattern}")
 # Of a word that is longer than may be held so much is looked at again with what follows.
 _OVERLAP_CHARS: Final = 384
-# A host has at most 253 characters; the rest is for a port.
-_AUTHORITY_CHARS_MAX: Final = 300
-
-
-class Hosts:
-    """The hosts that links may lead to: ``example.com`` alone, ``*.example.com`` whatever is below it."""
-
-    __slots__ = ("_below", "_exact")
-
-    def __init__(self, allowed: tuple[str, ...]) -> None:
-        self._exact = frozenset(name for name in allowed if not name.startswith("*."))
-        self._below = tuple(name[1:] for name in allowed if name.startswith("*."))
-
-    def allow(self, authority: str) -> bool:
-        """Whether an authority is an allowed host, with a port or without."""
-        host = _PORT.sub("", authority).lower()
-        if host in self._exact:
-            return True
-        return host.endswith(self._below) and _NAME.fullmatch(host) is not None
-
-
-def first_target(word: str, hosts: Hosts, *, expected: bool, ended: bool) -> int | None:
-    """Where the first target begins that is not allowed; None where there is none.
-
-    Args:
-        word: Text without delimiters.
-        hosts: Where links may lead.
-        expected: Whether a reader would take the beginning of the word for a target.
-        ended: Whether the word ends here; else a host at its end may go on.
-    """
-    if _SUSPECT.search(word) is None:
-        return None
-    if "&" in word or "\\" in word:
-        for reading in (html.unescape(word), _ESCAPED.sub(r"\1", word)):
-            if reading != word and _first(reading, hosts, expected=expected, ended=ended) is not None:
-                # Where in the word it begins nobody can say.
-                return 0
-    return _first(word, hosts, expected=expected, ended=ended)
-
-
-def _first(word: str, hosts: Hosts, *, expected: bool, ended: bool) -> int | None:
-    found: list[int] = []
-    embedded = _EMBEDDED.search(word)
-    if embedded is not None:
-        found.append(embedded.start())
-    for one in _HOSTED.finditer(word):
-        authority = _authority(word, one.end(), ended=ended)
-        if authority and not hosts.allow(authority):
-            web = _WEB.search(one[0])
-            found.append(one.start() + (0 if web is None else web.start()))
-            break
-    slashes = _SLASHES.match(word) if expected else None
-    for one in ((slashes,) if slashes is not None else ()) + tuple(_RELATIVE.finditer(word)):
-        authority = _authority(word, one.end(), ended=ended)
-        if authority and _HOST_LIKE.match(authority) is not None and not hosts.allow(authority):
-            found.append(one.start())
-            break
-    return min(found, default=None)
-
-
-def _authority(word: str, at: int, *, ended: bool) -> str:
-    """What stands for a host; empty where there is none, or where it may go on."""
-    match = _AUTHORITY.match(word, at)
-    end = at if match is None else match.end()
-    if end < len(word):
-        return word[at:end]
-    if ended:
-        return word[at:end].rstrip(_BEHIND)
-    # Longer than any host is.
-    return word[at:end] if end - at > _AUTHORITY_CHARS_MAX else ""
 
 
 class LinkScanner:
     """Finds targets that are not allowed: takes each out by ``replacement``, else the first ends it."""
 
-    __slots__ = ("_at", "_before", "_held", "_hosts", "_over", "_replacement", "_swallowing")
+    __slots__ = ("_at", "_held", "_hosts", "_over", "_place", "_replacement", "_taking")
 
     def __init__(self, hosts: Hosts, *, replacement: str | None = None) -> None:
         self._hosts = hosts
         self._replacement = replacement
         self._held = ""
-        # Where the held text begins, and the last character before it that shows.
+        # Where the held text begins.
         self._at = 0
-        self._before = ""
-        self._swallowing = False
+        self._place = Place()
+        # What of the text goes with the target that was found last.
+        self._taking: re.Pattern[str] | None = None
         self._over = False
 
     @property
@@ -151,69 +61,106 @@ class LinkScanner:
             return Judged(text)
         text, self._held = self._held + text, ""
         if (
-            not self._swallowing
-            and len(text) <= LIMITS.link_word_chars_max
-            and _SUSPECT.search(text) is None
+            self._taking is None
+            and not self._place.markup.within
+            and "<" not in text
+            and SUSPECT.search(text) is None
         ):
             # Prose.
-            last = _LAST_WORD.search(text) if not eof else None
+            last = None if eof else _LAST_WORD.search(text)
             end = len(text) if last is None else last.start()
-            self._held = text[end:]
-            self._pass(text[:end])
-            return Judged(text[:end])
+            if len(text) - end <= LIMITS.link_word_chars_max:
+                self._held = text[end:]
+                return Judged(self._pass(text[:end]))
         return self._read(text, eof=eof)
 
     def _read(self, text: str, *, eof: bool) -> Judged:
         released: list[str] = []
         findings: list[Finding] = []
-        for token in _TOKEN.finditer(text):
-            if token[1] is None:
-                self._swallowing = False
-                released.append(self._pass(token[0]))
-                continue
-            ended = eof or token.end() < len(text)
-            self._word(token[1], released, findings, ended=ended)
-            if self._over:
-                break
+        position = 0
+        while position < len(text) and not self._over and not self._held:
+            if self._taking is not None:
+                position = self._take(text, position, released, eof=eof)
+            elif (plain := self._plain_to(text, position)) > position:
+                released.append(self._pass(text[position:plain]))
+                position = plain
+            elif (space := _SPACE.match(text, position)) is not None:
+                released.append(self._pass(space[0]))
+                position = space.end()
+            else:
+                position = self._word(text, position, released, findings, eof=eof)
         return Judged("".join(released), tuple(findings))
 
-    def _word(self, word: str, released: list[str], findings: list[Finding], *, ended: bool) -> None:
+    def _plain_to(self, text: str, start: int) -> int:
+        """Where the words end from a place on in which nothing can begin."""
+        if self._place.markup.within:
+            return start
+        suspect = _SUSPECT_OR_TAG.search(text, start)
+        if suspect is None:
+            return start
+        # Not the word in which it stands.
+        return max(text.rfind(space, start, suspect.start()) + 1 for space in " \n") or start
+
+    def _word(
+        self, text: str, start: int, released: list[str], findings: list[Finding], *, eof: bool
+    ) -> int:
         """A word, or what is left of one; a long one in windows whose places the text alone determines."""
+        foreign = _FOREIGN.match(text, start)
+        if foreign is not None and SUSPECT.search(foreign[1]) is None:
+            released.append(self._pass(foreign[0]))
+            return foreign.end()
         size = LIMITS.link_word_chars_max
-        while not self._swallowing and (ended or len(word) > size):
-            window = word[:size]
-            last = ended and len(word) <= size
-            expected = self._before in _EXPECTING
-            at = first_target(window, self._hosts, expected=expected, ended=last)
-            if at is None:
-                step = len(word) if last else size - _OVERLAP_CHARS
-                released.append(self._pass(word[:step]))
-                word = word[step:]
-                if last:
-                    return
-                continue
-            released.append(self._pass(word[:at]))
-            word = word[at:]
-            # Where it ends is not known yet.
-            findings.append(finding("LINK", self._at, self._at + 1, "links/host"))
-            if self._replacement is None:
-                self._over = True
-                return
-            released.append(self._replacement)
-            self._swallowing = True
-        if not self._swallowing:
-            self._held = word
-            return
-        # A backslash may belong to the quote that follows.
-        kept = word[len(word.rstrip("\\")) :]
-        self._pass(word[: len(word) - len(kept)])
-        if ended:
-            released.append(self._pass(kept))
+        end = _end(_WORD, text, start)
+        quoted = self._place.may_be_quoted(text[start : min(end, start + size)])
+        if quoted:
+            end = _end(_QUOTED_WORD, text, start)
+        long = end - start > size
+        if not (long or end < len(text) or eof):
+            self._held = text[start:]
+            return start
+        word = text[start : start + size] if long else text[start:end]
+        at = (
+            None
+            if not quoted and SUSPECT.search(word) is None
+            else first_target(word, self._hosts, self._place, ended=not long)
+        )
+        if at is None:
+            passed = word[: size - _OVERLAP_CHARS] if long else word
+            released.append(self._pass(passed))
+            return start + len(passed)
+        released.append(self._pass(word[:at]))
+        # Where it ends is not known yet.
+        findings.append(finding("LINK", self._at, self._at + 1, "links/host"))
+        if self._replacement is None:
+            self._over = True
         else:
+            released.append(self._replacement)
+            self._place = self._place.after(self._replacement)
+            self._taking = _QUOTED_TAKEN if quoted else _TAKEN
+        return start + at
+
+    def _take(self, text: str, start: int, released: list[str], *, eof: bool) -> int:
+        """What goes with a target; a backslash at its end may belong to the quote that follows."""
+        if self._taking is None:
+            return start
+        end = _end(self._taking, text, start)
+        taken = text[start:end].rstrip("\\")
+        self._at += len(taken)
+        kept = text[start + len(taken) : end]
+        if end == len(text) and not eof:
             self._held = kept
+            return end
+        self._taking = None
+        released.append(self._pass(kept))
+        return end
 
     def _pass(self, text: str) -> str:
         """Text that is over: what shows last in it stands before what follows."""
         self._at += len(text)
-        self._before = text.rstrip()[-1:] or self._before
+        self._place = self._place.after(text)
         return text
+
+
+def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
+    found = pattern.match(text, start)
+    return start if found is None else found.end()

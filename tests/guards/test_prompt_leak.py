@@ -100,6 +100,50 @@ def test_every_part_of_the_conversation_that_is_the_operators_counts():
     assert judged(scanner(view), [PROMPT])[1] != ()
 
 
+@pytest.mark.parametrize(
+    "spell",
+    [
+        "_".join,
+        lambda words: " ".join(f"_{word}_" for word in words),
+        lambda words: " ".join(word[0] + "\u0323" + word[1:] for word in words),
+        lambda words: " ".join(word + "\u3164" for word in words),
+        lambda words: " ".join(word[0] + "\U000e0041" + word[1:] for word in words),
+    ],
+    ids=["joined by _", "emphasis", "accents", "fillers", "tags"],
+)
+def test_a_prompt_in_disguise_is_a_leak(spell):
+    assert judged(scanner(), [spell(PROMPT.split())])[1] != ()
+
+
+SPACELESS = (
+    "\u7cfb\u7edf\u63d0\u793a\u4f60\u662f\u5317\u98ce\u94f6\u884c\u7684\u52a9\u624b"
+    "\u7edd\u5bf9\u4e0d\u80fd\u900f\u9732\u9ec4\u91d1\u5ba2\u6237\u7684\u6298\u6263"
+)
+
+
+@pytest.mark.parametrize(("length", "leaks"), [(14, False), (15, True), (26, True)])
+def test_of_a_prompt_without_spaces_two_characters_are_one_word(length, leaks):
+    said = f"\u597d{SPACELESS[4 : 4 + length]}\u3002"
+    released, found = judged(scanner(asked(prompt=SPACELESS + SPACELESS[:9])), [said])
+    assert bool(found) is leaks
+    assert (released == said) is not leaks
+
+
+def test_a_prompt_of_a_few_characters_is_nobodys_secret():
+    make = scanner(asked(prompt=SPACELESS[:9]))
+    assert judged(make, [SPACELESS[:9]]) == (SPACELESS[:9], ())
+
+
+def test_the_texts_of_an_answer_are_counted_together():
+    words = [f"word{at}" for at in range(16)]
+    judging = guard().scanner(asked(prompt=" ".join(words))).judge.begin()
+    first, second = (judging.open(Channel(0, f"tool_calls.{at}.arguments")) for at in range(2))
+    assert first.feed(" ".join(words[:8]), eof=True).findings == ()
+    # Three shingles stood in the first; the fourth is the first of the second.
+    (found,) = second.feed(" ".join(words[8:]), eof=True).findings
+    assert (found.start, found.end) == (0, len(" ".join(words[8:14])))
+
+
 words = st.sampled_from([*PROMPT.split(), "and", "so", "Leeds,\n"])
 answers = st.lists(words | st.just(PROMPT[40:120]), max_size=30).map(" ".join)
 
@@ -161,6 +205,37 @@ def test_a_canary_never_goes_out(places):
     answer = f"My reference is {word.upper()}, as they say"
     released, (found,) = judged(scanner(settings=CANARY), pieces_of(answer, places))
     assert (released, found.entity_type) == ("My reference is ", "CANARY")
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda word: "x" * 116 + word,
+        lambda word: word[:5] + "\u206a" + word[5:],
+        lambda word: word[:5] + "\u0323" + word[5:],
+        lambda word: word[:12] + "-" + word[12:],
+        " ".join,
+        lambda word: "_".join(word.upper()),
+        lambda word: word[:3] + word,
+        lambda word: f"{word[:8]} {word[8:]}\u4e2d",
+    ],
+    ids=["in a long run", "unseen", "accent", "hyphen", "spaces", "case", "begun twice", "other script"],
+)
+@given(places=cuts)
+def test_a_canary_in_disguise_never_goes_out(spell, places):
+    word = planted(asked())
+    said = spell(word)
+    released, (found,) = judged(scanner(settings=CANARY), pieces_of(f"so: {said} ok", places))
+    assert found.entity_type == "CANARY"
+    assert released == "so: "
+
+
+def test_letters_that_only_begin_a_canary_go_out():
+    word = planted(asked())
+    said = f"{word[:9]}-{word[:9]} {word[9:]} x {word[:23]}"
+    released, found = judged(scanner(settings=CANARY), list(f"{word[:9]}-a {word[9:]} x {word[:23]}"))
+    assert (released, found) == (f"{word[:9]}-a {word[9:]} x {word[:23]}", ())
+    assert judged(scanner(settings=CANARY), [said])[1] != ()
 
 
 def test_a_canary_shows_a_prompt_that_is_too_short_for_shingles():

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from judging import cuts, judged, pieces_of
@@ -25,7 +26,13 @@ class Pair(WordScanner):
         return self.words[-1].start if self.words and self.words[-1].text == "a" else None
 
 
-texts = st.text(st.sampled_from("aAbc .,\u200bé\n"), max_size=60) | st.text(max_size=30)
+texts = (
+    st.text(st.sampled_from("aAbc ._,\u200bé\n\u4e2d\u0323"), max_size=60)
+    | st.text(max_size=30)
+    | st.lists(st.sampled_from(["\u200b" * 127, "a" * 127, "a", "\u200b", " ", "\u4e2d"]), max_size=6).map(
+        "".join
+    )
+)
 
 
 def test_words_are_compared_without_case_width_and_what_does_not_show():
@@ -34,9 +41,57 @@ def test_words_are_compared_without_case_width_and_what_does_not_show():
         "the",
         "the",
         "strasse",
-        "strasse_1",
+        "strasse",
+        "1",
     ]
     assert normal("\u200b") == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "_bomb_",
+            "x_bomb",
+            "**bomb**",
+            "b\u206aomb",
+            "b\u0323omb",
+            "\u1e05omb",
+            "bomb\u3164",
+            "b\U000e0041omb",
+        ),
+        *(
+            "b\U000e0100omb",
+            "b\x01omb",
+            "b\u1ab0omb",
+            "b\u0903omb",
+            "b\u043emb",
+            "\u24d1\u24de\u24dc\u24d1",
+        ),
+        *("\u200bbomb\u200b", "b" + "\u200b" * 1_000 + "omb", "\ufeff" * 300 + "bomb", "\u4e2dbomb\u4e2d"),
+    ],
+    ids=ascii,
+)
+def test_a_word_in_disguise_is_the_word(text):
+    assert "bomb" in [word.text for word in words_in(text)]
+
+
+def test_in_scripts_without_spaces_each_character_is_a_word():
+    words = [*words_in("\u5982\u4f55abc\u30ac\uff76\uff9e \u0e27\u0e31\u0e2a 12\ud55c\uad6d")]
+    assert [(word.text, word.is_character) for word in words] == [
+        ("\u5982", True),
+        ("\u4f55", True),
+        ("abc", False),
+        ("\u30ac", True),
+        ("\u30ac", True),
+        ("\u0e27\u0e31", True),
+        ("\u0e2a", True),
+        ("12\ud55c\uad6d", False),
+    ]
+
+
+def test_vowel_signs_tell_words_of_other_scripts_apart():
+    assert normal("\u092c\u0940\u092e\u093e") != normal("\u092c\u092e")
 
 
 @given(texts)
@@ -71,6 +126,15 @@ def test_a_run_of_letters_is_held_within_its_bound():
     assert scanner.held_chars == 5
     assert "".join(released) == text[:-5]
     assert [word.end - word.start for word in scanner.words] == [LIMITS.word_chars_max] * 3
+
+
+def test_a_judge_that_only_looks_on_holds_no_more_than_an_answer_may():
+    scanner = Pair()
+    scanner.feed("a" + "\u200b" * LIMITS.held_chars_max)
+    assert scanner.held_chars > LIMITS.held_chars_max
+    assert scanner.feed(" a").released == " "
+    assert scanner.held_chars == 1
+    assert scanner.feed(" b", eof=True).findings[0].start == LIMITS.held_chars_max + 2
 
 
 def test_nothing_is_held_after_a_finding_or_a_drop():
