@@ -128,9 +128,10 @@ class Limits:
     # System prompts whose shingles are remembered: a service has a few, at 2 MB for one of 100,000
     # characters.
     prompts_remembered_max: int = 16
-    # Phrases of all topics of one policy, and words of one: what is held of an answer while one may go on.
+    # Phrases of all topics of one policy, and words of one: what is held of an answer while one may go on. In
+    # scripts without spaces each character is a word.
     phrases_max: int = 10_000
-    phrase_words_max: int = 8
+    phrase_words_max: int = 16
     # Tools that a policy names, and characters of one name: Anthropic's and MCP's bound.
     tool_names_max: int = 1_000
     tool_name_chars_max: int = 128
