@@ -31,6 +31,7 @@ _WIRE_COLUMNS = {
     "frame_merged_us": "merged, us",
     "byte_ns": "per byte, ns",
     "byte_merged_ns": "merged, ns",
+    "byte_codec_ns": "codec alone, ns",
 }
 
 
@@ -186,8 +187,8 @@ per event. {_inner(size, "held"):,} open streams take {held} MB.
 
 What a wire costs: the filter's own CPU time for a request and for the frames of an answer of 128 KB, which
 come one by one or, merged, as many as fit 16 KB. A message of Envoy's has a price of its own whatever it
-holds: so one by one short frames cost more per byte, and no more each. KServe's `infer` and embeddings
-answer in one frame.
+holds: so one by one short frames cost more per byte, and no more each. The codec alone reads and rewrites
+every frame, one by one. KServe's `infer` and embeddings answer in one frame.
 
 {wires_table(results)}"""
     return f"{BEGIN}\n{text}\n{END}"

@@ -108,7 +108,7 @@ def measure(seed: int, *, rounds: int = 30) -> dict[str, dict[str, float]]:
     """
     bench = WorkBench()
     gc.freeze()
-    spent: dict[str, list[tuple[float, float, float]]] = {}
+    spent: dict[str, list[tuple[float, ...]]] = {}
     chosen = wires(seed)
     for _ in range(rounds):
         for name, wire in chosen.items():
@@ -116,12 +116,13 @@ def measure(seed: int, *, rounds: int = 30) -> dict[str, dict[str, float]]:
             merged = [joined[at : at + PIECE_BYTES] for at in range(0, len(joined), PIECE_BYTES)]
             request, singly, _ = once(bench, wire, wire.frames)
             _, together, _ = once(bench, wire, merged)
-            spent.setdefault(name, []).append((request, singly, together))
+            alone = codec_alone(bench, wire)
+            spent.setdefault(name, []).append((request, singly, together, alone))
     return {name: _medians(chosen[name], found) for name, found in spent.items()}
 
 
-def _medians(wire: Wire, found: Sequence[tuple[float, float, float]]) -> dict[str, float]:
-    request, singly, together = (statistics.median(one[at] for one in found) for at in range(3))
+def _medians(wire: Wire, found: Sequence[tuple[float, ...]]) -> dict[str, float]:
+    request, singly, together, alone = (statistics.median(one[at] for one in found) for at in range(4))
     length = sum(map(len, wire.frames))
     return {
         "request_us": round(request / 1_000, 1),
@@ -130,7 +131,22 @@ def _medians(wire: Wire, found: Sequence[tuple[float, float, float]]) -> dict[st
         "frame_merged_us": round(together / len(wire.frames) / 1_000, 1),
         "byte_ns": round(singly / length, 1),
         "byte_merged_ns": round(together / length, 1),
+        "byte_codec_ns": round(alone / length, 1),
     }
+
+
+def codec_alone(bench: WorkBench, wire: Wire) -> int:
+    """Nanoseconds in which the codec reads the frames one by one and writes each with another text."""
+    session = bench.session(
+        wire.path, wire.request, content_type=wire.request_type, answer_type=wire.answer_type
+    )
+    before = time.process_time_ns()
+    for number, piece in enumerate(wire.frames, 1):
+        # What ends in trailers has no last piece of its body.
+        eof = number == len(wire.frames) and not wire.trailers
+        for frame in session.read_response(piece, eof=eof):
+            session.write_response(frame, tuple([delta.text[1:] for delta in frame.deltas]))
+    return time.process_time_ns() - before
 
 
 def once(bench: WorkBench, wire: Wire, pieces: Sequence[bytes]) -> tuple[int, int, bytes]:

@@ -18,10 +18,11 @@ from bench_texts import question, script
 
 from extproc import codecs, policies
 from extproc.core.commands import Abort, Refuse, ReplyBody
+from extproc.core.events import RequestHeaders, ResponseHeaders
 from extproc.core.stream import Stream
 from extproc.demo.credentials import Credentials, issue
 from extproc.domain.limits import LIMITS
-from extproc.domain.ports import PolicySnapshot
+from extproc.domain.ports import CodecSession, PolicySnapshot, RequestEdits
 from extproc.domain.verdict import Lane
 from extproc.edge.translate import event_of, reply_bytes
 from extproc.pb.extproc_wire_pb2 import ProcessingRequest, ProtocolConfiguration
@@ -79,10 +80,20 @@ class WorkBench:
             "authorization": f"Bearer {self._key}",
             "x-request-id": STREAM_ID,
         }
-        head = _head("request", fields)
-        modes = head.protocol_config
-        modes.request_body_mode = modes.response_body_mode = ProtocolConfiguration.FULL_DUPLEX_STREAMED
-        _handled(stream, [head, _body("request_body", body, end=True)])
+        _handled(stream, [_asking(fields), _body("request_body", body, end=True)])
+
+    def session(self, path: str, body: bytes, *, content_type: str, answer_type: str) -> CodecSession:
+        """A codec's session that has forwarded a request and read the answer's head, alone."""
+        fields = {":method": "POST", ":path": path, "x-request-id": STREAM_ID}
+        asked = event_of(_asking({**fields, "content-type": content_type, "te": "trailers"}), 0)
+        answered = event_of(_head("response", {":status": "200", "content-type": answer_type}), 0)
+        assert isinstance(asked, RequestHeaders)
+        assert isinstance(answered, ResponseHeaders)
+        session = next(codec for codec in self._codecs if codec.accepts(asked.head)).open(asked.head)
+        for message in session.read_request(body, eof=True):
+            session.write_request(message.key, RequestEdits())
+        session.read_response_head(answered.head)
+        return session
 
     def answer_to(
         self, stream: Stream, pieces: Sequence[bytes], *, content_type: str, trailers: Mapping[str, str]
@@ -124,6 +135,13 @@ def _head(lane: str, fields: Mapping[str, str]) -> ProcessingRequest:
     for name, value in fields.items():
         headers.add(key=name, raw_value=value.encode())
     return message
+
+
+def _asking(fields: Mapping[str, str]) -> ProcessingRequest:
+    head = _head("request", fields)
+    modes = head.protocol_config
+    modes.request_body_mode = modes.response_body_mode = ProtocolConfiguration.FULL_DUPLEX_STREAMED
+    return head
 
 
 def _body(kind: str, piece: bytes, *, end: bool) -> ProcessingRequest:
