@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 EDGE: Final = 0
 """The class that stands for both ends of the text."""
+MATCH: Final = -1
+"""Stands before what begins behind a match: whatever a rule wants there, it has."""
 
 _ASCII: Final = 128
 _BYTES: Final = 256
@@ -337,7 +339,7 @@ class Automaton:
 
     def bounded(self, boundary: Boundary, *, inside: bool | None, beside: int) -> bool:
         """Whether the boundary holds between a match's outermost character and its neighbour."""
-        if boundary is Boundary.NONE:
+        if boundary is Boundary.NONE or beside == MATCH:
             return True
         if boundary is Boundary.WORD:
             return inside is not self.classes.word[beside]

@@ -72,6 +72,7 @@ def class_source(chars: CharSet) -> str:
 
 
 DIGIT: CharSet = of_chars("0123456789")
+ALNUM: CharSet = charset([(0x30, 0x39), (0x41, 0x5A), (0x61, 0x7A)])
 WORD: CharSet = charset([(0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A)])
 SPACE: CharSet = of_chars(" \t\n\r\f\v")
 EOL: CharSet = of_chars("\n")

@@ -1,9 +1,11 @@
 """The exact streaming scanner: what it releases is what redacting the whole text would have given.
 
 Whole-text semantics: the leftmost start at which some rule accepts; from it the longest end that some
-rule accepts and whose validator holds; ties by rule order; then on from that end. A thread stands for
-one start that may still become a match. The oldest thread's start is how far text may be released: it
-is alive, so a continuation exists that would redact from there on (for validated rules: may exist).
+rule accepts and whose validator holds; ties by rule order; then on from that end. What was found is out of
+the text for what follows: a match may begin at its end, or behind one separator there, whatever its rule
+wants beside it. A thread stands for one start that may still become a match. The oldest thread's start is
+how far text may be released: it is alive, so a continuation exists that would redact from there on (for
+validated rules: may exist).
 
 A match that can grow without end costs no memory: once it is accepted its text is only kept while a
 rule that is still alive has a validator, or an operator that needs the value, and those rules are
@@ -18,7 +20,7 @@ from extproc.domain.errors import HeadgateError
 from extproc.domain.limits import LIMITS
 from extproc.domain.scanning import ScanEach
 from extproc.domain.verdict import Finding
-from extproc.redaction.automaton import EDGE
+from extproc.redaction.automaton import EDGE, MATCH
 from extproc.redaction.operators import REDACT, replacement
 from extproc.redaction.plan import Finder, Plan
 from extproc.redaction.thread import Piece, Thread
@@ -86,7 +88,9 @@ class _Decided:
 class RuleScanner:
     """Scans one channel. Not safe for use from several threads at once."""
 
-    __slots__ = ("_base", "_closed", "_kept", "_plan", "_released", "_sent", "_threads")
+    __slots__ = (
+        *("_base", "_begun", "_behind", "_closed", "_kept", "_plan", "_released", "_sent", "_threads"),
+    )
 
     def __init__(
         self,
@@ -112,6 +116,10 @@ class RuleScanner:
         self._released = 0
         self._sent = False  # whether the first thread's replacement has gone out
         self._threads: list[Thread] = []
+        # The end of the last match as long as something can begin there or behind a separator, else -1; and
+        # up to where that has been tried, before which nothing begins otherwise.
+        self._behind = -1
+        self._begun = 0
         self._closed = False
 
     @classmethod
@@ -136,6 +144,7 @@ class RuleScanner:
         """Forget what is held and close: an undecided tail never goes out."""
         self._closed = True
         self._threads = []
+        self._behind = -1
         self._kept = ""
         self._released = self._base = 0
 
@@ -176,15 +185,16 @@ class RuleScanner:
         unread = len(self._kept)
         find = self._plan.finder(text)
         found = find(buffer, unread)
-        if found is None and not self._threads and not eof:
+        if found is None and not self._threads and self._behind < 0 and not eof:
             # Prose: nothing is held before it, and nothing can begin in it.
             self._base += len(buffer) - 1
             self._released = self._base + 1
             self._kept = buffer[-1]
             return Scan(text, ())
-        if found is not None or self._threads:
+        if found is not None or self._threads or self._behind >= 0:
             piece = Piece(self._plan.automaton, buffer, self._base, unread, eof=eof)
             self._move(piece, decided)
+            self._begin_behind(piece, decided)
             self._begin(find, found, piece, decided)
         self._release(buffer, decided.text)
         self._closed = eof
@@ -225,7 +235,7 @@ class RuleScanner:
         Adds what may go out after each to ``released``; gives how many it read, and the most that was held.
         """
         kernel, threads = self._plan.kernel, self._threads
-        if kernel is None or self._sent or (threads and not _are_undecided(threads)):
+        if kernel is None or self._sent or self._behind >= 0 or (threads and not _are_undecided(threads)):
             return 0, 0
         quick = kernel.scan(texts, first, self._kept, threads, self._base)
         if quick.texts_read:
@@ -245,10 +255,16 @@ class RuleScanner:
     def _move(self, piece: Piece, decided: _Decided) -> None:
         """Move every thread over the new text: the oldest first, since it covers or frees the others."""
         threads, self._threads = self._threads, []
+        begun = 0
         for thread in threads:
-            if thread is threads[0] or thread.start >= self._covered:
+            if thread is threads[0] or thread.start >= max(self._covered, begun):
                 thread.run(piece, 0)
+                found = len(decided.findings)
                 self._place(thread, piece, decided)
+                if len(decided.findings) > found:
+                    # What can begin directly behind a match begins anew.
+                    self._begin_behind(piece, decided)
+                    begun = self._begun
 
     def _begin(self, find: Finder, found: re.Match[str] | None, piece: Piece, decided: _Decided) -> None:
         """Begin threads where a rule can, from ``found`` on, each once those before it are moved.
@@ -259,7 +275,7 @@ class RuleScanner:
         buffer, base, classes = piece.buffer, piece.base, piece.classes
         automaton, mask = self._plan.automaton, self._plan.mask
         first = piece.origin - base
-        covered = self._covered - base
+        covered = max(self._covered, self._begun) - base
         while found is not None:
             at = found.start()
             if at == len(buffer):
@@ -270,8 +286,35 @@ class RuleScanner:
                 thread.run(piece, at - first + 1)
                 if thread.state is not None or thread.end >= 0:
                     self._place(thread, piece, decided)
-                    covered = self._covered - base
+                    self._begin_behind(piece, decided)
+                    covered = max(self._covered, self._begun) - base
             found = find(buffer, max(at + 1, covered))
+
+    def _begin_behind(self, piece: Piece, decided: _Decided) -> None:
+        """Begin threads where the last match ended, and behind one separator there.
+
+        Raises:
+            ScanOverflowError: too many live starts.
+        """
+        buffer, base = piece.buffer, piece.base
+        while self._behind >= 0:
+            at = self._begun - base
+            if at >= len(buffer):
+                return
+            if self._begun > self._behind:
+                self._behind = -1
+                if buffer[at - 1].isalnum():
+                    return
+            self._begun += 1
+            if self._covered >= self._begun:
+                continue
+            reading = piece if at + base >= piece.origin else piece.whole()
+            place = at + base - reading.origin
+            start = self._plan.automaton.start(MATCH, reading.classes[place], self._plan.mask)
+            thread = Thread(at + base, start)
+            thread.run(reading, place + 1)
+            if thread.state is not None or thread.end >= 0:
+                self._place(thread, piece, decided)
 
     def _place(self, thread: Thread, piece: Piece, decided: _Decided) -> None:
         """Commit or drop the oldest thread once it can grow no more; keep the others until it has.
@@ -300,7 +343,9 @@ class RuleScanner:
             decided.text.append(buffer[self._released - self._base : thread.start - self._base])
             decided.text.append(text)
         self._sent = False
-        self._released = thread.end
+        self._released = self._behind = thread.end
+        # Behind its start in any case, so that nothing could make this go on for ever.
+        self._begun = max(thread.end, thread.start + 1)
         decided.replacements.append(text)
         decided.findings.append(
             Finding(

@@ -123,7 +123,7 @@ def _coarse(boundary: Boundary, path: _Path) -> Boundary:
     excluded = EXCLUDED.get(boundary, ())
     if path and path[0].run:
         return boundary
-    return Boundary.NOT_WORD if cs.union(cs.WORD, excluded) == excluded else boundary
+    return Boundary.NOT_WORD if cs.union(EXCLUDED[Boundary.NOT_WORD], excluded) == excluded else boundary
 
 
 def _left(boundary: Boundary) -> str:

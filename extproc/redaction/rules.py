@@ -42,17 +42,18 @@ class Boundary(StrEnum):
 
 
 EXCLUDED: Final = {
-    Boundary.NOT_WORD: cs.WORD,
+    # `_` stands beside what is emphasised, and joins a name to its value.
+    Boundary.NOT_WORD: cs.ALNUM,
     Boundary.NOT_DIGIT: cs.DIGIT,
-    Boundary.NOT_DASHED: cs.union(cs.WORD, cs.of_chars("-")),
-    Boundary.NOT_DOTTED: cs.union(cs.WORD, cs.of_chars(".")),
+    Boundary.NOT_DASHED: cs.union(cs.ALNUM, cs.of_chars("-")),
+    Boundary.NOT_DOTTED: cs.union(cs.ALNUM, cs.of_chars(".")),
     # What the local part of a mail address is made of, with Latin, Greek and Cyrillic letters.
     Boundary.NOT_LOCAL: cs.union(cs.WORD, cs.of_chars(".%+-"), ((0xC0, 0x4FF),)),
     # The same with the sign before the host of a mail address.
     Boundary.NOT_HOST: cs.union(cs.WORD, cs.of_chars(".%+-@"), ((0xC0, 0x4FF),)),
     # What joins the groups of an IPv6 address, and the octets at its end.
-    Boundary.NOT_GROUPED: cs.union(cs.WORD, cs.of_chars(":")),
-    Boundary.NOT_ADDRESSED: cs.union(cs.WORD, cs.of_chars(":.")),
+    Boundary.NOT_GROUPED: cs.union(cs.ALNUM, cs.of_chars(":")),
+    Boundary.NOT_ADDRESSED: cs.union(cs.ALNUM, cs.of_chars(":.")),
 }
 """The neighbours that each boundary but NONE and WORD forbids."""
 

@@ -31,15 +31,23 @@ class Piece:
         eof: Whether nothing comes after it.
     """
 
-    __slots__ = ("base", "buffer", "classes", "eof", "origin", "rules")
+    __slots__ = ("_automaton", "_whole", "base", "buffer", "classes", "eof", "origin", "rules")
 
     def __init__(self, automaton: Automaton, buffer: str, base: int, unread: int, *, eof: bool) -> None:
         self.buffer = buffer
         self.base = base
         self.origin = base + unread
         self.eof = eof
+        self._automaton = automaton
+        self._whole: Piece | None = None
         self.rules = automaton.rules
         self.classes: Sequence[int] = automaton.classes.of(buffer[unread:])
+
+    def whole(self) -> Piece:
+        """The same as if all of the buffer were new, for what begins in the text that was kept."""
+        if self._whole is None:
+            self._whole = Piece(self._automaton, self.buffer, self.base, 0, eof=self.eof)
+        return self._whole
 
 
 class Thread:

@@ -93,15 +93,23 @@ BUGS = {
     ),
     "starts within a match live on": (
         "engine",
-        "if thread is threads[0] or thread.start >= self._covered:",
+        "if thread is threads[0] or thread.start >= max(self._covered, begun):",
         "if True:",
     ),
-    "a start directly after a match is lost": (
-        "engine",
-        "thread.start >= self._covered:",
-        "thread.start > self._covered:",
-    ),
     "a start within a match begins": ("engine", "if at >= covered:", "if True:"),
+    "nothing begins anew behind a match": (
+        "engine",
+        "self._released = self._behind = thread.end",
+        "self._released = thread.end",
+    ),
+    "nothing begins behind a separator": ("engine", "if buffer[at - 1].isalnum():", "if True:"),
+    "anything parts a value from a match": ("engine", "if buffer[at - 1].isalnum():", "if False:"),
+    "a match bounds nothing": ("automaton", "or beside == MATCH:", "or False:"),
+    "what begins behind a match is forgotten at the end of a text": (
+        "engine",
+        "and self._behind < 0 and not eof",
+        "and not eof",
+    ),
     "the place after a match is not looked at": (
         "engine",
         "found = find(buffer, max(at + 1, covered))",

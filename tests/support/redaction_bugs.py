@@ -66,8 +66,8 @@ _MORE = [
     (
         "text goes on at a match's start",
         "engine.py",
-        "self._released = thread.end",
-        "self._released = thread.start",
+        "self._released = self._behind = thread.end",
+        "self._behind = thread.end; self._released = thread.start",
     ),
     ("the character before is let go", "engine.py", "keep = min(keep, end - 1)", "pass"),
     (

@@ -15,14 +15,14 @@ from extproc.redaction.rules import Boundary, Rule
 from extproc.redaction.transducer import DISGUISED, READ_AS, UNSEEN
 
 FORBIDDEN = {
-    Boundary.NOT_WORD: re.compile(r"[A-Za-z0-9_]"),
+    Boundary.NOT_WORD: re.compile(r"[A-Za-z0-9]"),
     Boundary.NOT_DIGIT: re.compile(r"[0-9]"),
-    Boundary.NOT_DASHED: re.compile(r"[A-Za-z0-9_-]"),
-    Boundary.NOT_DOTTED: re.compile(r"[A-Za-z0-9_.]"),
+    Boundary.NOT_DASHED: re.compile(r"[A-Za-z0-9-]"),
+    Boundary.NOT_DOTTED: re.compile(r"[A-Za-z0-9.]"),
     Boundary.NOT_LOCAL: re.compile(r"[A-Za-z0-9_.%+\u00c0-\u04ff-]"),
     Boundary.NOT_HOST: re.compile(r"[A-Za-z0-9_.%+@\u00c0-\u04ff-]"),
-    Boundary.NOT_GROUPED: re.compile(r"[A-Za-z0-9_:]"),
-    Boundary.NOT_ADDRESSED: re.compile(r"[A-Za-z0-9_:.]"),
+    Boundary.NOT_GROUPED: re.compile(r"[A-Za-z0-9:]"),
+    Boundary.NOT_ADDRESSED: re.compile(r"[A-Za-z0-9:.]"),
 }
 
 
@@ -96,9 +96,15 @@ def seen(text: str) -> str:
     return "".join(READ_AS.get(ord(char), "" if is_unseen(char) else char) for char in text)
 
 
-def ends(rule: Rule, text: str, start: int) -> list[int]:
+def is_free(text: str, start: int, last_end: int) -> bool:
+    """Whether what was found before stands there, with at most one separator between."""
+    return start == last_end or (start == last_end + 1 > 0 and not text[last_end].isalnum())
+
+
+def ends(rule: Rule, text: str, start: int, last_end: int = -1) -> list[int]:
     body = compiled(rule)
-    if not bounded(rule.left, text[start - 1 : start] if start else "", text[start]):
+    free = is_free(text, start, last_end)
+    if not free and not bounded(rule.left, text[start - 1 : start] if start else "", text[start]):
         return []
     # What follows is read in the middle of the text, and may be read as nothing at its end.
     if not any(body.match(reading) for reading in written_out(text[start:] + "\0")):
@@ -115,17 +121,18 @@ def ends(rule: Rule, text: str, start: int) -> list[int]:
 def find(text: str, rules: list[Rule]) -> list[Found]:
     found: list[Found] = []
     at = 0
+    last_end = -1
     while at < len(text):
         best: Found | None = None
         for rule in rules:
-            for end in ends(rule, text, at):
+            for end in ends(rule, text, at, last_end):
                 if best is None or end > best.end:
                     best = Found(at, end, rule)
         if best is None:
             at += 1
         else:
             found.append(best)
-            at = best.end
+            at = last_end = best.end
     return found
 
 

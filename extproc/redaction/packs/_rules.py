@@ -117,7 +117,7 @@ def number(  # noqa: PLR0913  what two rules have
             value,
             name=f"{rule_name(entity_type)}-plain",
             matches=(example, f"see {example}."),
-            rejects=(wrong, f"9{example}" if left is Boundary.NOT_DIGIT else f"_{example}"),
+            rejects=(wrong, f"9{example}" if left is Boundary.NOT_DIGIT else f"-{example}"),
             validator=validator,
             left=left,
             ignore_case=ignore_case,

@@ -73,7 +73,7 @@ RULES: Final[tuple[Rule, ...]] = (
         # 13 to 19 digits, whole or in the groups that are printed: 4-4-4-4, 4-4-4-4-3, 4-6-5, 4-6-4.
         body=r"[1-6]\d{3}(?:[ \-]?\d{4}[ \-]?\d{4}[ \-]?\d{1,4}(?:[ \-]?\d{1,3})?"
         r"|[ \-]?\d{6}[ \-]?\d{4,5})",
-        left=Boundary.NOT_DASHED,
+        left=Boundary.NOT_DIGIT,
         validator=generic.card,
         matches=("4111111111111111", "4012-8888-8888-1881", "5555 5555 5555 4444", "371449635398431"),
         rejects=("4111111111111112", "4012-8888 8888-1881", "41111111111111111", "1748503543012"),
