@@ -39,6 +39,7 @@ def pipeline(*, policy: Path | None) -> None:
 )
 @click.option("--answer", type=click.File("rb"), help="What the model would say to it (text).")
 @click.option("--answer-body", type=click.File("rb"), help="What its server would send (JSON or events).")
+@click.option("--show-answer", is_flag=True, help="Show the text that the client would get of it.")
 @click.option("--judge-model", envvar="HEADGATE_JUDGE_MODEL", help="As that of `headgate serve`.")
 @click.option("--judge-tokenizer", type=FOLDER, envvar="HEADGATE_JUDGE_TOKENIZER", help="As there.")
 @click.option("--judge-ca", type=FILE, envvar="HEADGATE_JUDGE_CA", help="As there.")
@@ -55,6 +56,7 @@ def check(  # noqa: PLR0913 - one for each word of the command.
     headers: tuple[str, ...],
     answer: BinaryIO | None,
     answer_body: BinaryIO | None,
+    show_answer: bool,
     judge_model: str | None,
     judge_tokenizer: Path | None,
     judge_ca: Path | None,
@@ -79,6 +81,7 @@ def check(  # noqa: PLR0913 - one for each word of the command.
         model=not no_model,
         judge=(judge_model, judge_tokenizer, judge_ca),
         as_json=as_json,
+        shows_answer=show_answer,
     )
     try:
         text, code = run_check(request, options, answer=answer, answer_body=answer_body)

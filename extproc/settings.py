@@ -45,7 +45,7 @@ _CLIENT_NAME: Final = re.compile(
 )
 _HOST_PORT: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
 
-_log = logging.getLogger(__name__)
+LOG = logging.getLogger("headgate.settings")
 
 
 class SettingsError(HeadgateError):
@@ -362,7 +362,7 @@ def _read_secret(path: Path, bytes_max: int) -> bytes:
     if len(content) > bytes_max:
         raise SettingsError(f"{path.name}: holds more than {bytes_max} bytes")
     if readable_by_others:
-        _log.warning("%s can be read by every user of this machine; chmod 600 it", path.name)
+        LOG.warning("%s can be read by every user of this machine; chmod 600 it", path.name)
     return content.rstrip(b"\r\n")
 
 

@@ -48,6 +48,7 @@ class CheckOptions:
     model: bool = True
     judge: tuple[str | None, Path | None, Path | None] = (None, None, None)
     as_json: bool = False
+    shows_answer: bool = False
 
 
 def run_check(
@@ -73,6 +74,8 @@ def run_check(
     """
     if answer is not None and answer_body is not None:
         raise ExplainError("--answer and --answer-body are two answers; leave one out")
+    if options.shows_answer and answer is None and answer_body is None:
+        raise ExplainError("--show-answer shows what becomes of an --answer or an --answer-body; give one")
     loaded = policies.load(options.policy)
     question = Question(
         # One byte more than is allowed, so that the service's own bound says so.
@@ -84,6 +87,7 @@ def run_check(
         headers=tuple(map(_header, options.headers)),
         answer=None if answer is None else _text(answer),
         answer_body=None if answer_body is None else _content(answer_body),
+        shows_answer=options.shows_answer,
     )
     scoring = _scoring(options) if options.model else None
     told = explain(question, loaded, scoring)

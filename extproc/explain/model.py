@@ -1,8 +1,12 @@
-"""What is asked, and what is told. Only the question can hold text of a request or an answer."""
+"""What is asked, and what is told.
+
+Only the question can hold text of a request or an answer; and, where it is asked for,
+``Explanation.answer``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from extproc.domain.errors import HeadgateError
@@ -22,8 +26,8 @@ class Question:
 
     Without ``path`` it goes where requests of its shape belong; without ``route`` Envoy names none.
     ``headers`` are further ones, names in lower case. ``answer`` is what the model would say to it, if that
-    is asked, or ``answer_body`` what its server would send. A message of gRPC may stand without its
-    frame.
+    is asked, or ``answer_body`` what its server would send; ``shows_answer`` asks what the client would
+    get of it. A message of gRPC may stand without its frame.
     """
 
     body: bytes | None
@@ -34,6 +38,7 @@ class Question:
     headers: tuple[tuple[str, str], ...] = ()
     answer: str | None = None
     answer_body: bytes | None = None
+    shows_answer: bool = False
 
     @property
     def answered(self) -> bool:
@@ -119,12 +124,22 @@ class KeptBodies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShownText:
+    """What the client would get in one place of the answer."""
+
+    choice: int
+    place: str
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """What would happen.
 
     ``status`` and ``message`` are the client's; None and empty: the model server's own. ``grpc_status`` is
     that of a refusal to a client of gRPC. ``tokens_reserved`` are held until the answer's end; None where
-    there is no reservation. ``bodies`` is None where the policy keeps none.
+    there is no reservation. ``bodies`` is None where the policy keeps none. ``answer`` is what the
+    client would get of it; None where nobody asked.
     """
 
     policy_digest: str
@@ -146,3 +161,4 @@ class Explanation:
     forwarded: Forwarded | None
     bodies: KeptBodies | None
     notes: tuple[str, ...]
+    answer: tuple[ShownText, ...] | None = None

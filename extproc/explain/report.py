@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 from extproc.core import commands as cmd
 from extproc.core.edits import merge_edits
 from extproc.domain.effects import Classify
-from extproc.domain.judging import JudgeWatch
+from extproc.domain.judging import ChannelKind, JudgeWatch, kind_of
 from extproc.domain.scanning import RuleWatch
 from extproc.domain.segment import Operation
 from extproc.domain.verdict import Action, Lane, Mode, Reason
-from extproc.explain.model import Change, Explanation, Forwarded, Found, KeptBodies, Step
+from extproc.explain.model import Change, Explanation, Forwarded, Found, KeptBodies, ShownText, Step
 from extproc.policy.envoy_routes import shown_route
 from extproc.policy.faults import nearest
 
@@ -85,6 +85,7 @@ def explanation(told: Told) -> Explanation:
         forwarded=_forwarded(told),
         bodies=_bodies(told),
         notes=tuple(_notes(told)),
+        answer=_answer(told),
     )
 
 
@@ -235,6 +236,21 @@ def _models_shown(edits: RequestEdits, message: RequestMessage) -> tuple[str, ..
     if message.operation is not Operation.READ_ONLY or edits.allowed_models is None:
         return None
     return tuple(sorted(edits.allowed_models))
+
+
+def _answer(told: Told) -> tuple[ShownText, ...] | None:
+    """What the client gets of the first exchange's answer; nothing where a refusal takes its place."""
+    if not told.question.shows_answer:
+        return None
+    if told.refusal is not None or told.seen.message is None:
+        return ()
+    first = min((key for key, _ in told.seen.written), default=0)
+    return tuple(
+        ShownText(choice=channel.choice, place=channel.field, text="".join(texts))
+        for (key, channel), texts in told.seen.written.items()
+        # Ids are no part of what the model said.
+        if key == first and kind_of(channel) is not ChannelKind.ONCE
+    )
 
 
 def _bodies(told: Told) -> KeptBodies | None:

@@ -12,7 +12,7 @@ from extproc.domain.verdict import Kept, Mode
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from extproc.explain.model import Change, Explanation, Forwarded, Found, KeptBodies, Step
+    from extproc.explain.model import Change, Explanation, Forwarded, Found, KeptBodies, ShownText, Step
 
 _COLUMNS: Final = ("STAGE", "GUARD", "MODE", "ACTION", "REASON", "SCORE", "FOUND (code points)")
 
@@ -93,6 +93,22 @@ def _outcome(told: Explanation) -> Iterator[str]:
     else:
         status = f"HTTP {told.status}" if told.grpc_status is None else f"gRPC status {told.grpc_status}"
         yield f"client:    {status}: {told.message}" if told.message else f"client:    {status}"
+    if told.answer is not None:
+        yield from _answer(told.answer)
+
+
+def _answer(answer: Sequence[ShownText]) -> Iterator[str]:
+    if not any(one.text for one in answer):
+        yield "answer:    nothing of its text"
+    for one in answer:
+        choice = f" of choice {one.choice}" if one.choice else ""
+        yield f"answer:    {one.place}{choice}"
+        yield from (f"  {_printable(line)}" for line in one.text.split("\n"))
+
+
+def _printable(line: str) -> str:
+    """What cannot command a terminal, nor turn the direction of what follows."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
 
 
 def _bodies(bodies: KeptBodies | None) -> str:

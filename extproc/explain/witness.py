@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         PolicySnapshot,
         RequestEdits,
         RequestMessage,
+        ResponseFrame,
         Verdict,
         WireRefusal,
     )
@@ -40,6 +41,8 @@ class Seen:
     watches: dict[str, RuleWatch | JudgeWatch] = field(default_factory=dict)
     answer_findings: list[Finding] = field(default_factory=list)
     judged: dict[str, list[Finding]] = field(default_factory=dict)
+    # Texts of the answer as the client gets them, by exchange and channel.
+    written: dict[tuple[int, Channel], list[str]] = field(default_factory=dict, repr=False)
     codec: str = ""
     message: RequestMessage | None = None
     edits: RequestEdits | None = None
@@ -192,6 +195,19 @@ class _WatchedSession:
         self._seen.edits = edits
         self._seen.forwarded = self._session.write_request(key, edits)
         return self._seen.forwarded
+
+    def write_response(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
+        # Of a run there may be fewer texts than deltas.
+        for delta, text in zip(frame.deltas, texts, strict=False):
+            self._write(frame.key, delta.channel, text)
+        return self._session.write_response(frame, texts)
+
+    def write_tail(self, key: int, channel: Channel, text: str) -> bytes:
+        self._write(key, channel, text)
+        return self._session.write_tail(key, channel, text)
+
+    def _write(self, key: int, channel: Channel, text: str) -> None:
+        self._seen.written.setdefault((key, channel), []).append(text)
 
     def refuse(self, refusal: Refusal) -> WireRefusal:
         self._seen.refusal = refusal

@@ -48,6 +48,15 @@ def test_a_header_can_be_given(check):
     assert check(headers=("accept: application/json",))[1] == PASSES
 
 
+def test_an_answer_that_is_shown_commands_no_terminal(check):
+    said = "mail ann@example.com\x1b[2J\nand \u202eback\u00e9"
+    text, code = check(answer=said.encode(), shows_answer=True)
+    assert code == PASSES
+    assert (
+        "\nanswer:    text_output\n  mail [EMAIL_ADDRESS]\\x1b[2J\n  and \\u202eback\u00e9\nnote: " in text
+    )
+
+
 def test_json_is_json(check):
     assert check(as_json=True)[0].startswith("{\n")
 
@@ -68,6 +77,7 @@ def test_json_is_json(check):
         (ONE, {"headers": ("Authorization: Bearer x",)}, "--header holds a credential"),
         (ONE, {"request": None}, "which request"),
         (ONE, {"answer": b"x", "answer_body": b"{}"}, "two answers"),
+        (ONE, {"shows_answer": True}, "--show-answer shows what becomes"),
         (ONE, {"answer_body": b"a" * (LIMITS.answer_bytes_max + 1)}, "too long"),
         (ONE, {"answer": b"\xff"}, "not UTF-8"),
         (ONE, {"answer": b"a" * (LIMITS.answer_bytes_max + 1)}, "too long"),

@@ -316,6 +316,39 @@ class TestAnswer:
         assert all(one.place for one in pii.found)
         assert step(told, "secrets", "ANSWER").action == "allow"
 
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {},
+            {"path": "/v2/models/m1/generate_stream"},
+            {"body": b'{"model":"m1","stream":true,"messages":[{"role":"user","content":"x"}]}'},
+            {"body": ANTHROPIC},
+            {"body": INFER, "path": f"{GRPC}/ModelStreamInfer"},
+        ],
+        ids=["generate", "generate_stream", "chat stream", "messages", "gRPC stream"],
+    )
+    def test_what_the_client_gets_of_it_is_shown_where_that_is_asked_for(self, loaded, changes):
+        asked = question(answer=self.ANSWER, shows_answer=True, **changes)
+        shown = explain(asked, loaded, None).answer
+        clean = self.ANSWER.replace(EMAIL, "[EMAIL_ADDRESS]").replace(CARD, "[CREDIT_CARD]")
+        assert [one.text for one in shown] == [clean]
+        assert explain(replace(asked, shows_answer=False), loaded, None).answer is None
+
+    def test_of_one_that_is_withheld_nothing_is_shown(self, loaded):
+        path = "/v2/models/m1/generate"
+        asked = question(tenant="other", answer=self.ANSWER, path=path, shows_answer=True)
+        told = explain(asked, loaded, None)
+        assert told.answer == ()
+        assert "\nanswer:    nothing of its text\n" in explanation_text(told)
+
+    def test_of_one_that_is_cut_the_text_before_is_shown(self, loaded):
+        path = "/v2/models/m1/generate_stream"
+        asked = question(tenant="other", answer=self.ANSWER, path=path, shows_answer=True)
+        (shown,) = explain(asked, loaded, None).answer
+        assert shown.text.startswith("write to ")
+        assert "ann" not in shown.text
+        assert "or pay" not in shown.text
+
     @pytest.mark.parametrize(("path", "status"), [("generate", 403), ("generate_stream", 200)])
     def test_it_is_withheld_before_or_after_its_head_went_out(self, loaded, path, status):
         told = explain(
