@@ -74,6 +74,10 @@ class AnswerReader:
                 frames.append(self._known(*event))
         if eof and not self._message.over:
             frames += self._carried(self._message.open_sites())
+            parts = Parts(watched=self._facts.watched)
+            self._message.end_blocks(parts)
+            if parts.calls:
+                frames.append(parts.frame(b"", 0))
         return tuple(frames)
 
     def write(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:

@@ -10,6 +10,7 @@ from extproc.domain.ports import ResponseFrame
 from extproc.domain.segment import Channel, Delta
 from extproc.wire.runs import write_run
 from extproc.wire.splice import Splice, encode_string, splice
+from extproc.wire.strict_json import Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from extproc.domain.judging import ToolCall
     from extproc.domain.segment import Usage
     from extproc.wire.runs import Run
-    from extproc.wire.strict_json import Text
 
 # A text that is whole where it stands (a name, a stop sequence): its channel ends with it.
 ONCE: Final = "output.once"
@@ -68,6 +68,11 @@ class Place(NamedTuple):
     site: Site | None = None
 
     @classmethod
+    def nowhere(cls) -> Place:
+        """That of a text which never began, at no place of the document."""
+        return cls(Text("", 0, 0), "", "", Site(Channel(0, "text"), "text_delta", "text"))
+
+    @classmethod
     def at(cls, site: Site, text: Text, *, watched: bool, eof: bool = False) -> Place:
         """The place of a piece of a site's text; in an answer that is not ``watched`` nothing moves."""
         if site.reader is None:
@@ -77,6 +82,9 @@ class Place(NamedTuple):
 
     def written(self, text: str) -> str | None:
         """What must stand here so that it says ``text``; None where it does already."""
+        if not self.text.end:
+            # Of a text that never began.
+            return None
         writer = None if self.site is None else self.site.writer
         spelled = text if writer is None else writer.feed(text)
         if text != self.shown:
@@ -169,6 +177,13 @@ class Parts:
     def whole(self, text: Text) -> None:
         """A text that is not continued, and has no site."""
         self.places.append(Place(text, text.value, text.value))
+
+    def nothing(self) -> None:
+        """The answer has no text."""
+        place = Place.nowhere()
+        self.places.append(place)
+        if place.site is not None:
+            self.ended.append(place.site)
 
     def frame(
         self, raw: bytes, base: int, *, usage: Usage | None = None, final: bool = False, error: bool = False

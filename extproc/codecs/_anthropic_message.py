@@ -8,13 +8,13 @@ unknown events, unknown blocks, unknown deltas, and members that a delta does no
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _triton_http as http
+from extproc.codecs._anthropic_counts import INPUTS, OUTPUT, Counts
 from extproc.codecs._anthropic_frame import Parts, Site
 from extproc.domain.judging import ToolCall
-from extproc.domain.segment import Usage
 from extproc.wire.json_leaves import key_text, number_text
 from extproc.wire.strict_json import Array, Constant, Number, Object, Text
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from extproc.domain.limits import Limits
+    from extproc.domain.segment import Usage
     from extproc.wire.strict_json import Member, Value
 
 _WORDS: Final[Mapping[str, frozenset[str]]] = {
@@ -62,8 +63,6 @@ _KNOWN_KEYS: Final = frozenset(
         *("end_block_index", "search_result_index", "source", "title", "diagnostics", "inference_geo"),
     }
 )
-_INPUTS: Final = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-_OUTPUT: Final = "output_tokens"
 _INDEX_MAX: Final = 1 << 16
 # What a delta brings: the kind of block, the member with its text, and the field of its channel.
 _DELTAS: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -93,29 +92,11 @@ class Facts:
 
 @dataclass(slots=True)
 class _Block:
+    """A block that goes on. ``call`` is what was told of it."""
+
     kind: str
     site: Site
-
-
-@dataclass(slots=True)
-class _Counts:
-    """Tokens as they were counted so far, by name, and how many of them were told on."""
-
-    seen: dict[str, int] = field(default_factory=dict)
-    told: Usage = field(default_factory=lambda: Usage(0, 0))
-
-    def note(self, name: str, count: int) -> None:
-        """Counts are cumulative."""
-        self.seen[name] = max(count, self.seen.get(name, 0))
-
-    def rest(self) -> Usage:
-        """What was not told yet."""
-        total = Usage(sum(self.seen.get(name, 0) for name in _INPUTS), self.seen.get(_OUTPUT, 0))
-        rest = Usage(
-            total.input_tokens - self.told.input_tokens, total.output_tokens - self.told.output_tokens
-        )
-        self.told = total
-        return rest
+    call: ToolCall | None = None
 
 
 class MessageReader:
@@ -128,7 +109,8 @@ class MessageReader:
         self._sites: dict[tuple[int, str], Site] = {}
         self._next_index = 0
         self._started = False
-        self._counts = _Counts()
+        self._texted = False
+        self._counts = Counts()
         self.over = False
 
     # --- events ----------------------------------------------------------------------------------
@@ -159,8 +141,7 @@ class MessageReader:
                 if self._count(root):
                     return self._counts.rest()
             case "message_stop":
-                self.over = True
-                walk.members(root)
+                self._stop_message(walk, root)
             case _:
                 raise http.unreadable("it has an unknown event")
         return None
@@ -197,10 +178,11 @@ class MessageReader:
         site = self._site(walk, index, block)
         if len(self._blocks) >= self._limits.channels_max:
             raise http.unreadable(f"it has more than {self._limits.channels_max} content blocks at once")
-        self._blocks[index] = _Block(walk.kind_of(block), site)
+        begun = self._blocks[index] = _Block(walk.kind_of(block), site)
         self._sites[index, site.channel.field] = site
         walk.members(root, but="content_block")
         walk.block(block, site, whole=False)
+        begun.call = walk.parts.calls[-1] if walk.parts.calls else None
 
     def _site(self, walk: _Walk, index: int, block: Object) -> Site:
         kind = walk.kind_of(block)
@@ -234,9 +216,28 @@ class MessageReader:
         if block is None:
             raise http.unreadable("a content block ends that has not begun")
         walk.members(root)
+        self._end_block(walk.parts, block)
         if block.site.open:
             block.site.open = False
             walk.parts.ended.append(block.site)
+
+    def _end_block(self, parts: Parts, block: _Block) -> None:
+        """Note a text; a call that said no arguments has none."""
+        self._texted |= block.kind == "text" and block.site.open
+        if block.call is not None and block.call.arguments is None and not block.site.open:
+            parts.calls.append(block.call._replace(arguments=""))
+
+    def _stop_message(self, walk: _Walk, root: Object) -> None:
+        self.over = True
+        walk.members(root)
+        self.end_blocks(walk.parts)
+        if not self._texted:
+            walk.parts.nothing()
+
+    def end_blocks(self, parts: Parts) -> None:
+        """No more follows, of blocks either that have not ended."""
+        for block in self._blocks.values():
+            self._end_block(parts, block)
 
     # --- a whole message -------------------------------------------------------------------------
 
@@ -255,6 +256,8 @@ class MessageReader:
             if not isinstance(item, Object):
                 raise http.unreadable("a content block is no object")
             walk.block(item, self._site(walk, index, item), whole=True)
+        if not any(place.site is not None and place.site.delta == "text_delta" for place in parts.places):
+            parts.nothing()
         return self._counts.rest() if self._count(root) else None
 
     def _count(self, told: Object) -> bool:
@@ -264,7 +267,7 @@ class MessageReader:
             return False
         if not isinstance(member.value, Object):
             raise http.unreadable("its token counts are no object")
-        for name in (*_INPUTS, _OUTPUT):
+        for name in (*INPUTS, OUTPUT):
             counted = member.value.members.get(name)
             if counted is not None and not _is_null(counted):
                 self._counts.note(name, _count_of(counted.value, self._limits.answer_tokens_max))
@@ -306,7 +309,7 @@ class _Walk:
         """A content block; its own text may go on unless it is ``whole``."""
         own = "" if site.delta == "input_json_delta" else site.member
         if not own:
-            self._call(block, site)
+            self._call(block, site, whole=whole)
         for name, member in block.members.items():
             value = member.value
             if name == own and isinstance(value, Text):
@@ -324,11 +327,11 @@ class _Walk:
             else:
                 self._member(member)
 
-    def _call(self, block: Object, site: Site) -> None:
-        """Tell of a call that begins; of arguments that are there already, too."""
+    def _call(self, block: Object, site: Site, *, whole: bool) -> None:
+        """Tell of a call that begins; of arguments that are there already, too, or never come."""
         name, said = block.members.get("name"), block.members.get("input")
         called = name.value.value if name is not None and isinstance(name.value, Text) else ""
-        written = None
+        written = "" if whole else None
         if said is not None and not (isinstance(said.value, Object) and not said.value.members):
             written = self._document[said.value.start : said.value.end].decode()
         self.parts.calls.append(ToolCall(called, site.channel, written))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _openai_http as oai
 from extproc.codecs import _triton_http as http
-from extproc.codecs._openai_frame import Carried, FrameParts, KnownRun, Located, Place
+from extproc.codecs._openai_frame import NOWHERE, Carried, FrameParts, KnownRun, Located, Place
 from extproc.codecs._openai_message import MessageReader
 from extproc.codecs._openai_sites import Sites, tail_document
 from extproc.domain.errors import PeerError
@@ -67,6 +67,9 @@ class AnswerReader:
             bytes_max=limits.answer_bytes_max, reason=Reason.UPSTREAM_UNREADABLE, status=502
         )
         self._ended = False
+        # The last word was said.
+        self._over = False
+        self._failure_said = False
         self._counted = Usage(0, 0)
         self._last: tuple[bytes, Object] = (b"", Object({}, 0, 0))
 
@@ -93,8 +96,8 @@ class AnswerReader:
                 frames += self._event(event)
             else:
                 frames.append(self._known(*event))
-        if eof:
-            frames += self._carried(self._sites.open_ones())
+        if eof and not self._over:
+            frames += self._last_frames(Located(b"", (0, 0), b"", (), (), hidden=True), final=False)
         return tuple(frames)
 
     def write(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
@@ -126,6 +129,8 @@ class AnswerReader:
 
     def _rewritten(self, place: Place, text: str) -> str | None:
         """What must stand in a place so that it says ``text``; None where it does already."""
+        if place is NOWHERE:
+            return None
         written = text if place.site is None else place.site.spelled(text)
         if text != place.shown:
             if place.site is None:
@@ -179,9 +184,8 @@ class AnswerReader:
             return []
         span = event.data_span if not event.fields else None
         if event.data == _DONE:
-            located = Located(event.raw, span, event.data, (), (), hidden=False)
-            done = ResponseFrame(key=0, deltas=(), token=located, final=True)
-            return [*self._carried(self._sites.open_ones()), done]
+            self._over = True
+            return self._last_frames(Located(event.raw, span, event.data, (), (), hidden=False), final=True)
         root = self._parse(event.data)
         if oai.is_error(root):
             return [self._failed(event.raw, span, event.data, final=False)]
@@ -213,6 +217,7 @@ class AnswerReader:
         self, raw: bytes, span: tuple[int, int] | None, document: bytes, *, final: bool
     ) -> ResponseFrame:
         """A failure that the server reports: each of its strings is scanned, whole."""
+        self._failure_said = True
         judged = oai.judged_error(document, self._status, limits=self._limits)
         if judged != document:
             document = judged
@@ -271,6 +276,24 @@ class AnswerReader:
         elif usage is None and span is not None and not parts.edits and len(parts.places) == 1:
             self._learn(raw, document, parts.places[0])
         return [*self._carried(parts.ended), frame]
+
+    def _last_frames(self, located: Located, *, final: bool) -> list[ResponseFrame]:
+        """The answer is over: what that ends, and what never began."""
+        carried = self._carried(self._sites.open_ones())
+        parts = FrameParts(located.document, final=True, watched=self._watched)
+        if not self._failure_said:
+            self._message.close(parts)
+        if not (final or parts.deltas or parts.calls):
+            return carried
+        last = ResponseFrame(
+            key=0,
+            deltas=tuple(parts.deltas),
+            token=located._replace(places=tuple(parts.places)),
+            ended=tuple(parts.once),
+            final=final,
+            calls=tuple(parts.calls),
+        )
+        return [*carried, last]
 
     def _learn(self, raw: bytes, document: bytes, place: Place) -> None:
         if place.site is not None and self._events is not None:

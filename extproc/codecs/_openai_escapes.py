@@ -34,13 +34,19 @@ _TAKEN_OUT: Final = r"\[[A-Z][A-Z0-9_]*(?::[0-9a-f]+|_[a-z]+)?\]|\*{6,}[0-9]*"
 _BEFORE_VALUES: Final = frozenset(":,[")
 _VALUE: Final = rf"(?P<before>(?:[:,\[]|\A)[ \t\n\r]*)(?P<value>{_TAKEN_OUT})(?=[ \t\n\r]*(?:[,}}\]]|\Z))"
 _MARK: Final = re.compile(rf'{_VALUE}|\\(?:.|\Z)|"|[\x00-\x1f]', re.DOTALL)
+_CONTROL: Final = re.compile(r"[\x00-\x1f]")
+_QUOTE: Final = re.compile(r'\\.|"|[\x00-\x1f]', re.DOTALL)
 _CONTROLS: Final = {code: f"\\u{code:04x}" for code in range(0x20)} | {
     ord(value): "\\" + short for short, value in _SHORT.items() if value < " "
 }
 
 
 class Read(NamedTuple):
-    """A piece of the inner document: its own spelling, and as a scanner reads it."""
+    """A piece of the inner document: its spelling, and as a scanner reads it.
+
+    The spelling is its own, but that control characters within strings, which no JSON has, are escaped: a
+    scanner could not tell them from those that were.
+    """
 
     spelled: str
     text: str
@@ -49,10 +55,11 @@ class Read(NamedTuple):
 class EscapeReader:
     """Reads one inner document as it streams. An escape that a piece begins moves to the next piece."""
 
-    __slots__ = ("_begun",)
+    __slots__ = ("_begun", "_in_string")
 
     def __init__(self) -> None:
         self._begun = ""
+        self._in_string = False
 
     @property
     def begun(self) -> str:
@@ -64,10 +71,24 @@ class EscapeReader:
         spelled = self._begun + piece
         self._begun = ""
         if "\\" not in spelled:
-            return Read(spelled, spelled)
+            return Read(self._sound(spelled), spelled)
         if not eof:
             spelled, self._begun = _split(spelled)
-        return Read(spelled, _read(spelled))
+        return Read(self._sound(spelled), _read(spelled))
+
+    def _sound(self, spelled: str) -> str:
+        if _CONTROL.search(spelled) is not None:
+            return _QUOTE.sub(self._escaped, spelled)
+        quotes = spelled
+        if "\\" in spelled:
+            quotes = spelled.replace("\\\\", "").replace('\\"', "")
+        self._in_string ^= quotes.count('"') % 2 == 1
+        return spelled
+
+    def _escaped(self, found: re.Match[str]) -> str:
+        mark = found[0]
+        self._in_string ^= mark == '"'
+        return mark.translate(_CONTROLS) if self._in_string and len(mark) == 1 else mark
 
 
 def has_escapes(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from extproc.domain.segment import Channel, Delta
 from extproc.wire.runs import write_run
@@ -39,6 +39,10 @@ class Place(NamedTuple):
             return cls(text, text.value, text.value, site)
         spelled, shown = site.reader.feed(text.value, eof=eof)
         return cls(text, shown, spelled if watched else text.value, site)
+
+
+# Of a text that the document does not have.
+NOWHERE: Final = Place(Text("", 0, 0), "", "", None)
 
 
 class Located(NamedTuple):
@@ -125,6 +129,12 @@ class FrameParts:
         self.once.append(channel)
         self.deltas.append(Delta(channel, text.value))
         self.places.append(Place(text, text.value, text.value, None))
+
+    def nothing(self, channel: Channel) -> None:
+        """A text that is over and never began: empty, at no place of the document."""
+        self.once.append(channel)
+        self.deltas.append(Delta(channel, ""))
+        self.places.append(NOWHERE)
 
     def end(self, site: Site) -> None:
         """No more text of a site comes after this frame."""

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _triton_http as http
+from extproc.codecs._openai_calls import Calls, is_null, tell_stray
 from extproc.domain.judging import ToolCall
 from extproc.domain.segment import Channel
 from extproc.wire.json_leaves import key_text, number_text
@@ -14,6 +15,7 @@ from extproc.wire.strict_json import Array, Constant, Number, Object, Text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from extproc.codecs._openai_calls import Call
     from extproc.codecs._openai_frame import FrameParts
     from extproc.codecs._openai_sites import Path, Sites
     from extproc.domain.limits import Limits
@@ -71,7 +73,11 @@ class MessageReader:
         self._tools = tools
         self._json_answer = json_answer
         self._limits = limits
+        self._begun: set[int] = set()
         self._finished: set[int] = set()
+        # Choices that say a text of their own.
+        self._texted: set[int] = set()
+        self._calls = Calls(limits)
         # Calls whose arguments have begun: a site each.
         self._called: set[tuple[int, Path]] = set()
 
@@ -93,9 +99,28 @@ class MessageReader:
                     self._choice(parts, _object(item), position)
             else:
                 self._member(parts, None, (), member)
+        if parts.final:
+            self.close(parts)
+
+    def close(self, parts: FrameParts) -> None:
+        """No more follows: choices that have not finished have, and where there is none, the only one."""
+        for choice in sorted(self._begun - self._finished) if self._begun else (0,):
+            self._finish(parts, choice)
+        self._calls.end_all(parts)
+
+    def _finish(self, parts: FrameParts, choice: int) -> None:
+        """The end of a choice, and of all that goes on in it."""
+        if choice not in self._finished:
+            self._finished.add(choice)
+            self._calls.end(parts, choice)
+            if choice not in self._texted:
+                parts.nothing(Channel(choice, "content"))
+        for site in self._sites.open_ones(choice):
+            parts.end(site)
 
     def _choice(self, parts: FrameParts, choice: Object, position: int) -> None:
         index = self._index(choice, position, _CHOICE_MAX)
+        self._begun.add(index)
         finish = choice.members.get("finish_reason")
         finished = finish is not None and isinstance(finish.value, Text)
         for member in choice.members.values():
@@ -104,19 +129,20 @@ class MessageReader:
             elif member.name == "text" and isinstance(member.value, Text):
                 # All that a choice of a completion has.
                 escaped = self._json_answer
+                self._texted.add(index)
                 self._text(parts, index, ("text",), "text", member.value, last=finished, escaped=escaped)
             else:
                 self._member(parts, index, (), member)
         if finished:
-            self._finished.add(index)
-            for site in self._sites.open_ones(index):
-                parts.end(site)
+            self._finish(parts, index)
 
     def _message(self, parts: FrameParts, choice: int, message: Object, *, last: bool) -> None:
         for member in message.members.values():
             name, value = member.name, member.value
-            if isinstance(value, Constant) and value.value is None:
+            if is_null(value):
                 continue
+            if name == "content" and isinstance(value, Text):
+                self._texted.add(choice)
             if name in _STREAMING and isinstance(value, Text):
                 escaped = name == "content" and self._json_answer
                 self._text(parts, choice, ("delta", name), name, value, last=last, escaped=escaped)
@@ -125,7 +151,8 @@ class MessageReader:
                     self._call(parts, choice, _object(item), position, last=last)
             elif name == "function_call":
                 base: Path = ("delta", name)
-                self._function(parts, choice, base, name, _object(value), last=last)
+                call = self._calls.at(choice, base, name)
+                self._function(parts, base, _object(value), call, last=last)
             elif name == "audio":
                 self._audio(parts, choice, _object(value), last=last)
             elif name == "annotations":
@@ -136,27 +163,39 @@ class MessageReader:
     def _call(self, parts: FrameParts, choice: int, call: Object, position: int, *, last: bool) -> None:
         index = self._index(call, position, self._limits.answer_texts_max)
         base: Path = ("delta", "tool_calls", index)
+        begun = self._calls.at(choice, base, f"tool_calls.{index}")
+        self._calls.item(parts, begun, call)
         for member in call.members.values():
             if member.name == "function" and isinstance(member.value, Object):
                 path = (*base, "function")
-                self._function(parts, choice, path, f"tool_calls.{index}", member.value, last=last)
+                self._function(parts, path, member.value, begun, last=last)
             elif member.name == "id" and isinstance(member.value, Text):
                 parts.whole(member.value)
             elif member.name != "index":
                 self._member(parts, choice, base, member)
 
-    def _function(  # noqa: PLR0913 - where the call stands takes three.
-        self, parts: FrameParts, choice: int, base: Path, field: str, function: Object, *, last: bool
+    def _function(
+        self,
+        parts: FrameParts,
+        base: Path,
+        function: Object,
+        call: Call,
+        *,
+        last: bool,
     ) -> None:
+        choice, field = call.channel.choice, call.field
         named = (choice, base) not in self._called
         for member in function.members.values():
             if not isinstance(member.value, Text):
+                self._calls.member(parts, call, function, member)
                 self._member(parts, choice, base, member)
             elif member.name == "name":
                 path = (*base, "name")
                 if member.value.value in self._tools:
-                    channel = Channel(choice, f"{field}.arguments")
-                    parts.calls.append(ToolCall(member.value.value, channel))
+                    call.name = member.value.value
+                    parts.calls.append(ToolCall(call.name, call.channel))
+                else:
+                    call.name += member.value.value
                 # A name that the caller declared tells nothing. Any other may come in pieces.
                 if member.value.value not in self._tools or self._sites.standing(choice, path) is not None:
                     if member.value.value and not named:
@@ -164,6 +203,7 @@ class MessageReader:
                     self._text(parts, choice, path, f"{field}.name", member.value, last=last)
             elif member.name == "arguments":
                 path = (*base, "arguments")
+                call.argued = True
                 self._text(parts, choice, path, f"{field}.arguments", member.value, last=last, escaped=True)
                 if member.value.value:
                     self._called.add((choice, base))
@@ -191,6 +231,7 @@ class MessageReader:
         """A member that has no rule of its own."""
         name, value = member.name, member.value
         self._key(parts, member)
+        tell_stray(parts, member)
         if name in _REPEATS:
             parts.repeat(value)
         elif isinstance(value, Text) and self.is_technical(name, value.value):

@@ -88,6 +88,10 @@ class AnswerReader:
         self._flush(run, frames)
         if eof and not self._says.over:
             frames += self._carried(self._says.open_sites())
+            parts = Parts(watched=self._facts.watched, named=False)
+            self._says.cut(parts)
+            if parts.calls:
+                frames += parts.frames(b"", 0, Ending(), texts_max=self._limits.channels_max)
         return tuple(frames)
 
     def write(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _triton_http as http
+from extproc.codecs._responses_calls import Calls
 from extproc.codecs._responses_frame import Ending, Kind, Parts, Site
 from extproc.codecs._responses_walk import NUMBER, Facts, Memory, Walk, is_null
 from extproc.domain.segment import Channel, Usage
@@ -80,6 +81,9 @@ class Events:
         self._facts = facts
         self._limits = limits
         self._memory = Memory(limits)
+        self._calls = Calls(limits)
+        # Items whose arguments have come.
+        self._argued: set[int] = set()
         # Those that are over too; of these the ones that go on; and all by their channels.
         self._sites: dict[_At, Site] = {}
         self._open: dict[_At, Site] = {}
@@ -120,7 +124,7 @@ class Events:
         elif kind == _ITEM_ADDED:
             self._item_added(walk, root)
         elif kind == _ITEM_DONE:
-            self._end_item(walk, walk.index_in(root, "output_index"))
+            self._item_done(walk, walk.index_in(root, "output_index"), root)
             walk.members(root)
         elif kind in _PART_ADDED:
             self._part_added(walk, root)
@@ -246,8 +250,9 @@ class Events:
         walk.members(root, but=("item",))
         self._item(output, named)
         kind = _ITEMS.get(walk.kind_of(item))
+        channel = None if kind is None else Channel(output, kind.field)
+        self._calls.begin(walk.document, walk.parts, output, item, channel)
         if kind is not None:
-            walk.call(item, Channel(output, kind.field))
             self._begin(walk, kind, item, lambda: self._site_at(walk, kind, output, 0, named))
             return
         walk.members(item, but=("content", "summary"))
@@ -265,6 +270,15 @@ class Events:
         if kind is None or not isinstance(part, Object):
             raise http.unreadable("it has an unknown part")
         self._begin(walk, kind, part, lambda: self._site_at(walk, kind, output, index, named))
+
+    def _item_done(self, walk: Walk, output: int, root: Object) -> None:
+        """The end of an item, and of its texts."""
+        self._end_item(walk, output)
+        item = root.members.get("item")
+        if item is not None and isinstance(item.value, Object):
+            # Not by a look at all texts: an answer may have a thousand.
+            streamed = any((output, kind.name, 0) in self._sites for kind in _ITEMS.values())
+            self._calls.done(walk.document, walk.parts, output, item.value, streamed=streamed)
 
     def _end_item(self, walk: Walk, output: int) -> None:
         for at in [at for at in self._open if at[0] == output]:
@@ -284,17 +298,30 @@ class Events:
             self._end_site(walk, at)
         walk.members(root, but=("response",))
         self.over = True
-        return self._response(walk, walk.object_in(root, "response"))
+        response = walk.object_in(root, "response")
+        self._calls.end(walk.document, walk.parts, _output(response))
+        ending = self._response(walk, response)
+        texts = {_TEXT.name, _REFUSAL.name}
+        if not ending.error and not any(name in texts for _, name, _ in self._sites):
+            walk.parts.nothing(_TEXT.field)
+        return ending
+
+    def cut(self, parts: Parts) -> None:
+        """The answer ended before its last event."""
+        self._calls.cut(parts, self._argued)
 
     def read_whole(self, document: bytes, root: Object, parts: Parts) -> Ending:
         """Every text of an answer that came at once."""
         self.over = True
         walk = self._walk(document, parts)
-        output = root.members.get("output")
-        for item in output.value.items if output is not None and isinstance(output.value, Array) else ():
-            if isinstance(item, Object) and walk.kind_of(item) in _ITEMS:
-                walk.call(item)
-        return self._response(walk, root)
+        output = _output(root)
+        for index, item in enumerate(() if output is None else output.items):
+            if isinstance(item, Object):
+                self._calls.done(document, parts, index, item, streamed=False)
+        ending = self._response(walk, root)
+        if not ending.error and not any(name in {_TEXT.field, _REFUSAL.field} for _, name in parts.places):
+            parts.nothing(_TEXT.field)
+        return ending
 
     def _response(self, walk: Walk, response: Object) -> Ending:
         """The response object at its end: how it ended, and its token counts."""
@@ -335,6 +362,12 @@ class Events:
         counts = member.value.members
         tokens_max = self._limits.answer_tokens_max
         return Usage(*(_count(counts.get(name), tokens_max) for name in ("input_tokens", "output_tokens")))
+
+
+def _output(response: Object) -> Array | None:
+    """The items of a response."""
+    output = response.members.get("output")
+    return output.value if output is not None and isinstance(output.value, Array) else None
 
 
 def _count(member: Member | None, tokens_max: int) -> int:

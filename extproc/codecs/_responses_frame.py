@@ -10,17 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from extproc.codecs._openai_escapes import EscapeReader, EscapeWriter, read_escapes, write_escapes
+from extproc.codecs._openai_escapes import EscapeReader, EscapeWriter, write_escapes
 from extproc.domain.ports import ResponseFrame
 from extproc.domain.segment import Channel, Delta
 from extproc.wire.splice import Splice, encode_string, splice
+from extproc.wire.strict_json import Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from extproc.domain.judging import ToolCall
     from extproc.domain.segment import Usage
-    from extproc.wire.strict_json import Text
 
 # A text that is whole where it stands: its channel ends with it.
 ONCE: Final = "output.once"
@@ -154,6 +154,9 @@ class Place(NamedTuple):
 
     def written(self, text: str) -> str | None:
         """What must stand here so that it says ``text``; None where it does already. Asked once."""
+        if not self.text.end:
+            # Of a text that never began.
+            return None
         if self.site is not None:
             spelled = text if self.site.writer is None else self.site.writer.feed(text)
             spelled = self.spelled if text == self.shown else spelled
@@ -264,9 +267,15 @@ class Parts:
 
     def whole(self, text: Text, told: Told | None, *, name: str = "", inner: bool = False) -> None:
         """A text that is not continued; ``told`` hears what becomes of it."""
-        shown = read_escapes(text.value) if inner else text.value
-        place = Place(text, shown, text.value, None, told, inner)
+        shown = spelled = text.value
+        if inner:
+            spelled, shown = EscapeReader().feed(text.value, eof=True)
+        place = Place(text, shown, spelled if self.watched else text.value, None, told, inner)
         self.places.append((place, name if name and self._named else ONCE))
+
+    def nothing(self, name: str) -> None:
+        """A text that the answer does not have: empty, at no place of the document."""
+        self.places.append((Place(Text("", 0, 0), "", ""), name))
 
     def end(self, site: Site) -> None:
         """No more text of a site comes."""

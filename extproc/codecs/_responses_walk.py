@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 
 from extproc.codecs import _triton_http as http
 from extproc.codecs._responses_frame import Count, Parts, Repeat, Site, Told
-from extproc.domain.judging import ToolCall
 from extproc.wire.json_leaves import key_text, number_text
 from extproc.wire.splice import Splice
 from extproc.wire.strict_json import Array, Constant, Number, Object, Text
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from extproc.domain.limits import Limits
-    from extproc.domain.segment import Channel
     from extproc.wire.strict_json import Member, Value
 
 NUMBER: Final = "sequence_number"
@@ -139,7 +137,7 @@ class Walk:
     """One document."""
 
     def __init__(self, document: bytes, parts: Parts, facts: Facts, memory: Memory, limits: Limits) -> None:
-        self._document = document
+        self.document = document
         self.parts = parts
         self._facts = facts
         self._memory = memory
@@ -177,13 +175,6 @@ class Walk:
             raise http.unreadable("an event's number is out of bounds")
         self.parts.count = Count(number, member.value.start, member.value.end)
         return number
-
-    def call(self, item: Object, channel: Channel | None = None) -> None:
-        """Tell of a tool call: where its arguments will stream, or those that it has."""
-        name, said = item.members.get("name"), item.members.get("arguments") or item.members.get("input")
-        called = name.value.value if name is not None and isinstance(name.value, Text) else ""
-        whole = said.value.value if said is not None and isinstance(said.value, Text) else None
-        self.parts.calls.append(ToolCall(called, channel, whole if channel is None else None))
 
     # --- every string ----------------------------------------------------------------------------
 
@@ -244,16 +235,16 @@ class Walk:
         self.whole(text, _FIELDS.get(name, "") if name != "text" else _PARTS.get(kind, ""), inner=inner)
 
     def _number(self, name: str, number: Number) -> None:
-        if name in _TIMES and _TIME.fullmatch(self._document, number.start, number.end) is not None:
+        if name in _TIMES and _TIME.fullmatch(self.document, number.start, number.end) is not None:
             return
-        written = number_text(self._document, number, limits=self._limits)
+        written = number_text(self.document, number, limits=self._limits)
         if written is not None:
             # A number among strings: never one that was told as a string, which has quotes.
             self.parts.whole(written, None)
 
     def _key(self, member: Member) -> None:
         if member.name and member.name not in _KNOWN_KEYS:
-            self.whole(key_text(self._document, member))
+            self.whole(key_text(self.document, member))
 
     def _hide(self, value: Value) -> None:
         if not self._facts.watched or is_null(value):

@@ -491,7 +491,7 @@ def test_a_call_with_many_values_takes_no_more_channels_than_there_are():
     answer = reader(streamed=False)
     body = message({"type": "tool_use", "id": "", "name": "get_weather", "input": {"all of it": values}})
     frames = frames_of(answer, body)
-    assert [text for _, text in deltas(frames)] == ["all of it", *values]
+    assert [text for _, text in deltas(frames)] == ["", "all of it", *values]
     assert max(len(frame.deltas) for frame in frames) <= LIMITS.channels_max
     assert [frame.final for frame in frames] == [False] * (len(frames) - 1) + [True]
     assert [frame.usage for frame in frames if frame.usage] == [Usage(3, 5)]

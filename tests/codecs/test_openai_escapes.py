@@ -147,3 +147,39 @@ def test_what_has_escapes_is_written_as_it_was_read(document):
     if has_escapes(text):
         read = read_escapes(text)
         assert read_escapes(write_escapes(read)) == read
+
+
+@given(
+    values, st.lists(st.integers(0, 60), max_size=5), st.integers(0, 60), st.sampled_from("\n\t\x00\x1f")
+)
+def test_a_control_character_within_a_string_is_spelled_as_one_that_was_escaped(value, places, at, mark):
+    document = json.dumps(value, ensure_ascii=False)
+    raw = document[:at] + mark + document[at:]
+    reader = EscapeReader()
+    ends = sorted({min(place, len(raw)) for place in places} | {len(raw)})
+    pieces = [raw[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    spelled = "".join([reader.feed(piece).spelled for piece in pieces]) + reader.feed("", eof=True).spelled
+    assert spelled == EscapeReader().feed(raw, eof=True).spelled
+    if _is_json(raw):
+        assert json.loads(spelled) == json.loads(raw, strict=False)
+
+
+def _is_json(text):
+    try:
+        json.loads(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("raw", "spelled"),
+    [
+        ('{"a":"x\ny"}', r'{"a":"x\ny"}'),
+        ('{\n"a":\t1}', '{\n"a":\t1}'),
+        ('{"a\\"\n": "\\\\"\n}', '{"a\\"\\n": "\\\\"\n}'),
+        ('"\x01"', r'"\u0001"'),
+    ],
+)
+def test_line_ends_are_escaped_in_strings_and_nowhere_else(raw, spelled):
+    assert EscapeReader().feed(raw, eof=True) == (spelled, read_escapes(raw))

@@ -202,3 +202,298 @@ def test_a_whole_response_tells_of_its_calls_with_their_arguments():
     assert calls_of(frames(responses_session(), answer, events=False)) == [
         ToolCall("weather", None, ARGUMENTS)
     ]
+
+
+# --- calls in other shapes, and what never comes ---------------------------------------------------
+
+
+def chatted(*documents, events=True):
+    return calls_of(frames(chat_session(), *documents, events=events))
+
+
+def finished(reason="tool_calls", index=1):
+    return ("", {"choices": [{"index": index, "delta": {}, "finish_reason": reason}]})
+
+
+FIRST = Channel(1, "tool_calls.0.arguments")
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ({"type": "custom", "custom": {"name": "rm", "input": "x"}}, [ToolCall("rm")]),
+        ({"type": "mcp", "mcp": {"name": "rm", "arguments": "x"}}, [ToolCall("rm")]),
+        ({"custom": {"name": "rm"}}, [ToolCall("rm")]),
+        ({"type": "function", "name": "rm", "arguments": "{}"}, [ToolCall("rm")]),
+        ({"type": "function", "function": [{"name": "rm", "arguments": "{}"}]}, [ToolCall("rm")]),
+        ({"type": "function", "function": "rm"}, [ToolCall("")]),
+        ({"type": "other"}, [ToolCall("")]),
+        ({"type": 3, "custom": {"name": ["rm"]}}, [ToolCall("")]),
+        ({"function": {"name": "weather"}, "name": "rm"}, [ToolCall("rm"), ToolCall("weather", FIRST)]),
+        (
+            {"function": {"name": "weather", "arguments": {"city": 1}}},
+            [ToolCall("weather", FIRST), ToolCall("weather", FIRST, '{"city": 1}')],
+        ),
+        (
+            {"function": {"arguments": [1], "name": "weather"}},
+            [ToolCall("weather", FIRST, "[1]"), ToolCall("weather", FIRST)],
+        ),
+        ({"function": {"name": ["weather"], "arguments": "{}"}}, [ToolCall("")]),
+        # Some servers have members of their own.
+        (
+            {
+                "function": {"name": "weather", "arguments": "{}"},
+                "type": None,
+                "extra": {"google": {"a": 1}},
+            },
+            [ToolCall("weather", FIRST)],
+        ),
+    ],
+)
+def test_whatever_looks_like_a_call_is_one(call, told):
+    assert chatted(chunk({"index": 0, "id": "call_1", **call}), finished()) == told
+    message = {"role": "assistant", "tool_calls": [call]}
+    whole = {"choices": [{"index": 1, "message": message, "finish_reason": "tool_calls"}]}
+    assert chatted(whole, events=False) == told
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"choices": [{"index": 0, "delta": {"tool_call": {"name": "rm"}}}]},
+        {"choices": [{"index": 0, "delta": {"toolCalls": [{}]}}]},
+        {"choices": [{"index": 0, "tool_calls": [{}]}]},
+        {"function_call": {"name": "rm"}},
+    ],
+)
+def test_a_call_where_none_stands_has_no_name(document):
+    assert chatted(("", document)) == [ToolCall("")]
+    nothing = json.loads(json.dumps(document).replace('{"name": "rm"}', "null").replace("[{}]", "[]"))
+    assert chatted(("", nothing)) == []
+
+
+def test_the_older_call_of_a_function_is_told_likewise():
+    delta = {"function_call": {"name": "weather", "arguments": {"city": 1}}}
+    channel = Channel(0, "function_call.arguments")
+    assert chatted(("", {"choices": [{"index": 0, "delta": delta}]})) == [
+        ToolCall("weather", channel),
+        ToolCall("weather", channel, '{"city": 1}'),
+    ]
+
+
+@pytest.mark.parametrize("end", [finished(), ("", None)])
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (
+            {"function": {"name": "weather"}},
+            [ToolCall("weather", FIRST), ToolCall("weather", FIRST, "")],
+        ),
+        ({"function": {"name": "drop"}}, [ToolCall("drop", FIRST, "")]),
+        ({"type": "function"}, [ToolCall("", FIRST, "")]),
+        ({}, [ToolCall("", FIRST, "")]),
+    ],
+)
+def test_a_call_that_ends_without_arguments_says_so(call, told, end):
+    session = chat_session()
+    found = frames(session, chunk({"index": 0, **call}))
+    if end[1] is None:
+        found += session.read_response(b"data: [DONE]\n\n", eof=True)
+    else:
+        found += frames_more(session, end)
+    assert calls_of(found) == told
+
+
+def frames_more(session, *documents):
+    return [
+        frame
+        for _, document in documents
+        for frame in session.read_response(f"data: {json.dumps(document)}\n\n".encode(), eof=False)
+    ]
+
+
+def ended_empty(found, field):
+    """Choices whose text ends without having begun."""
+    empty = [
+        one for frame in found for one in frame.deltas if one.text == "" and one.channel.field == field
+    ]
+    ended = {channel for frame in found for channel in frame.ended}
+    return [one.channel.choice for one in empty if one.channel in ended]
+
+
+def said(index, **delta):
+    return ("", {"choices": [{"index": index, "delta": delta}]})
+
+
+@pytest.mark.parametrize(
+    ("documents", "choices"),
+    [
+        ([said(0, content="a"), finished(index=0)], []),
+        ([said(0, role="assistant"), finished(index=0)], [0]),
+        ([said(0, content=None), said(1, content="a"), finished(index=0), finished(index=1)], [0]),
+        ([said(0, content=[{"type": "text", "text": "a"}]), finished(index=0), finished(index=0)], [0]),
+    ],
+)
+def test_a_choice_without_a_text_ends_an_empty_one(documents, choices):
+    session = chat_session()
+    found = frames(session, *documents)
+    assert ended_empty(found, "content") == choices
+    written = b"".join(session.write_response(one, tuple(text for _, text in one.deltas)) for one in found)
+    assert written == b"".join(f"data: {json.dumps(one)}\n\n".encode() for _, one in documents)
+
+
+def test_an_answer_without_any_choice_has_one_without_a_text():
+    found = chat_whole({"choices": []})
+    assert ended_empty(found, "content") == [0]
+    session = chat_session()
+    frames(session)
+    assert ended_empty(session.read_response(b"data: [DONE]\n\n", eof=True), "content") == [0]
+    assert ended_empty(session.read_response(b"", eof=True), "content") == []
+
+
+def chat_whole(answer):
+    return frames(chat_session(), answer, events=False)
+
+
+def test_a_failure_has_no_text_that_is_missing():
+    session = chat_session()
+    frames(session, ("", {"error": {"message": "no", "type": "x"}}))
+    assert ended_empty(session.read_response(b"data: [DONE]\n\n", eof=True), "content") == []
+
+
+def anthropic_events(*blocks):
+    start = {"type": "message", "role": "assistant", "content": [], "model": "m"}
+    found = [("message_start", {"type": "message_start", "message": start})]
+    for index, (block, pieces) in enumerate(blocks):
+        begin = {"type": "content_block_start", "index": index, "content_block": block}
+        found.append(("content_block_start", begin))
+        found += [
+            ("content_block_delta", {"type": "content_block_delta", "index": index, "delta": piece})
+            for piece in pieces
+        ]
+        found.append(("content_block_stop", {"type": "content_block_stop", "index": index}))
+    return [*found, ("message_stop", {"type": "message_stop"})]
+
+
+USE = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}
+USED = Channel(0, "input")
+
+
+def test_anthropic_tells_of_a_call_that_ends_without_arguments():
+    piece = {"type": "input_json_delta", "partial_json": "{}"}
+    assert calls_of(frames(anthropic_session(), *anthropic_events((USE, [piece])))) == [
+        ToolCall("weather", USED)
+    ]
+    ended = [ToolCall("weather", USED), ToolCall("weather", USED, "")]
+    assert calls_of(frames(anthropic_session(), *anthropic_events((USE, [])))) == ended
+    cut = anthropic_session()
+    begun = frames(cut, *anthropic_events((USE, []))[:2])
+    assert calls_of([*begun, *cut.read_response(b"", eof=True)]) == ended
+    answer = {"type": "message", "role": "assistant", "content": [USE], "model": "m"}
+    assert calls_of(frames(anthropic_session(), answer, events=False)) == [ToolCall("weather", USED, "")]
+
+
+def test_a_message_without_a_text_ends_an_empty_one():
+    text = ({"type": "text", "text": ""}, [{"type": "text_delta", "text": "a"}])
+    assert ended_empty(frames(anthropic_session(), *anthropic_events(text)), "text") == []
+    assert ended_empty(frames(anthropic_session(), *anthropic_events((USE, []))), "text") == [0]
+    answer = {"type": "message", "role": "assistant", "content": [USE], "model": "m"}
+    session = anthropic_session()
+    found = frames(session, answer, events=False)
+    assert ended_empty(found, "text") == [0]
+    written = [session.write_response(one, tuple(text for _, text in one.deltas)) for one in found]
+    assert b"".join(written) == json.dumps(answer).encode()
+
+
+CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "weather"}
+
+
+def responded(*items):
+    return {"object": "response", "status": "completed", "output": list(items), "model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        ({**CALL, "arguments": {"city": 1}}, ToolCall("weather", None, '{"city": 1}')),
+        (CALL, ToolCall("weather", None, "")),
+        ({**CALL, "arguments": None}, ToolCall("weather", None, "")),
+        (
+            {"type": "local_shell_call", "action": {"command": ["rm"]}},
+            ToolCall("local_shell_call", None, ""),
+        ),
+        ({"type": "computer_call", "action": {"type": "click"}}, ToolCall("computer_call", None, "")),
+        ({"type": "mcp_call", "name": "rm", "arguments": "{}"}, ToolCall("rm", None, "{}")),
+        ({"type": "mcp_approval_request", "name": "rm", "arguments": "{}"}, ToolCall("rm", None, "{}")),
+        ({"name": "rm"}, ToolCall("rm", None, "")),
+    ],
+)
+def test_whatever_looks_like_a_call_of_a_response_is_one(item, told):
+    assert calls_of(frames(responses_session(), responded(item), events=False)) == [told]
+    # In a stream, each of the three places where an item is said may be the only one.
+    begin, *_, end = response_events(item)
+    assert calls_of(frames(responses_session(), begin, end)) == [told]
+
+
+def test_other_items_of_a_response_are_no_calls():
+    items = [{"type": "message", "role": "assistant", "content": []}, {"type": "reasoning", "summary": []}]
+    assert calls_of(frames(responses_session(), responded(*items), events=False)) == []
+
+
+def response_events(item, *between):
+    begun = {"object": "response", "status": "in_progress", "output": []}
+    events = [
+        {"type": "response.created", "response": begun},
+        {"type": "response.output_item.added", "output_index": 0, "item": {**item, "arguments": ""}},
+        *between,
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": responded(item)},
+    ]
+    return [(one["type"], one) for one in events]
+
+
+STREAMED = Channel(0, "arguments")
+
+
+def test_a_call_of_a_stream_is_told_where_it_begins_and_where_it_is_done():
+    whole = {**CALL, "arguments": ARGUMENTS}
+    kind = "response.function_call_arguments.delta"
+    delta = {"type": kind, "output_index": 0, "item_id": "fc_1", "delta": ARGUMENTS}
+    expected = [ToolCall("weather", STREAMED), ToolCall("weather", STREAMED, ARGUMENTS)]
+    assert calls_of(frames(responses_session(), *response_events(whole, delta))) == expected
+    other = {**whole, "name": "rm"}
+    *events, (_, done), (_, completed) = response_events(whole, delta)
+    changed = {**completed, "response": responded(other)}
+    found = frames(
+        responses_session(),
+        *events,
+        ("response.output_item.done", done),
+        ("response.completed", changed),
+    )
+    assert calls_of(found) == [*expected, ToolCall("rm", None, ARGUMENTS)]
+
+
+def test_a_call_of_a_stream_that_ends_without_arguments_says_so():
+    ended = [ToolCall("weather", STREAMED), ToolCall("weather", STREAMED, "")]
+    assert calls_of(frames(responses_session(), *response_events(CALL))) == ended
+    cut = responses_session()
+    begun = frames(cut, *response_events(CALL)[:2])
+    assert calls_of([*begun, *cut.read_response(b"", eof=True)]) == ended
+
+
+@pytest.mark.parametrize(
+    ("content", "choices"),
+    [
+        ([], [0]),
+        ([{"type": "output_text", "text": "", "annotations": []}], [0]),
+        ([{"type": "output_text", "text": "a", "annotations": []}], []),
+        ([{"type": "refusal", "refusal": "no"}], []),
+    ],
+)
+def test_a_response_without_a_text_ends_an_empty_one(content, choices):
+    answer = responded({"type": "message", "role": "assistant", "id": "msg_1", "content": content})
+    session = responses_session()
+    found = frames(session, answer, events=False)
+    assert ended_empty(found, "text") == choices
+    written = [session.write_response(one, tuple(text for _, text in one.deltas)) for one in found]
+    assert b"".join(written) == json.dumps(answer).encode()
