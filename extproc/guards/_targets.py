@@ -19,8 +19,8 @@ from typing import Final, NamedTuple
 # What every target has, or what is put back into one later: the token of a value.
 SUSPECT: Final = re.compile(r"[:&]|[/\\]{2}|(?i:www\.)|\[[A-Z]")
 # After a character of these a reader may expect a target.
-_EXPECTING: Final = frozenset("(\"'`<=:,;|")
-_OPENERS: Final = _EXPECTING | {"]"}
+_EXPECTING: Final = frozenset("(\"'`<=:,")
+_OPENERS: Final = _EXPECTING | frozenset("];|")
 # As much before a word as makes a place for a target: ``](<``.
 _BEFORE_CHARS: Final = 3
 _UNSHOWN: Final = re.compile(r"[\s\x00-\x20\x7f-\xa0\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]+")
@@ -34,7 +34,7 @@ _QUOTES: Final = {'"': IN_DOUBLE, "'": IN_SINGLE}
 _ENDS: Final = {'"': {'"'}, "'": {"'"}, "<": {">"}}
 # HTML's attributes may have these in a target, where they are nothing.
 _PART: Final = re.compile(r"[^\t\n\r]+")
-_MARKUP: Final = re.compile(r"[<>]|(=\s*)?[\"']")
+_MARKUP: Final = re.compile(r"<(?=[A-Za-z/!?])|>|(=\s*)?[\"']")
 _EQUALS: Final = re.compile(r"=\s*\Z")
 
 _SPECIAL: Final = re.compile(
@@ -51,7 +51,7 @@ _WEB: Final = re.compile(r"(?:https?|ftps?|wss?):[/\\]*\Z", re.IGNORECASE)
 _EMBEDDED: Final = re.compile(
     r"(?<![a-z0-9])(?:"
     r"(?:javascript|vbscript|livescript|blob|filesystem|file|view-source|jar|intent):[\w$%/+~\\]"
-    r"|data:(?:[,;]|[!#$&^.+\w-]+/|[^,]{1,200},))",
+    r"|data:(?:[,;]|[!#$&^.+\w-]+/|[^,\s\"'`<>()]{1,200},))",
     re.IGNORECASE,
 )
 # Right where a reader takes what follows for a target, by Markdown or as an attribute.
@@ -70,9 +70,9 @@ _RELATIVE: Final = re.compile(r"(?<=[(\"'`<=:,;|])[/\\]{2,}")
 _SLASHES: Final = re.compile(r"[/\\]{2,}")
 _DOTS: Final = ".\u3002\uff0e\uff61"
 _HOST_LIKE: Final = re.compile(
-    r"[^\s@/\\?#]*@|\[(?:[0-9a-f:.]+\]|[A-Z0-9_]+_[a-z]{10}\])"
-    r"|(?:0x)?[0-9a-f]*[0-9](?=[/\\?#:\"'`)>]|\Z)|[^\s./\\?#]*%"
-    rf"|(?:[^\s/\\?#{_DOTS}]+[{_DOTS}])+(?:[^\W\d_]{{2,}}|xn--[\w-]+|[0-9]+)[{_DOTS}]?(?![\w-])",
+    r"(?:[^\s/\\?#]*@)?(?:\[(?:[0-9a-f:.]+\]|[A-Z0-9_]+_[a-z]{10}\])"
+    r"|(?:0x[0-9a-f]{5,}|[0-9]{7,})(?![\w-])|[^\s./\\?#]*%"
+    rf"|(?:[^\s/\\?#{_DOTS}]+[{_DOTS}])+(?:[^\W\d_]{{2,}}|xn--[\w-]+|0x[0-9a-f]+|[0-9]+)[{_DOTS}]?(?![\w-]))",
     re.IGNORECASE,
 )
 # The token of a value that may lead somewhere, which the caller gets back in its place. See
@@ -318,8 +318,12 @@ def _placed(view: _View) -> Iterator[int]:
         kind = one.lastgroup
         if kind is None or one.end() <= view.start:
             continue
-        if kind != "relative" or view.leads_away(one.start(kind), one.end()):
-            yield one.start(kind)
+        at = one.start(kind)
+        if kind == "relative" and (one[0][0] == "=" and not view.within(at)):
+            # No attribute: see ``_relative``.
+            continue
+        if kind != "relative" or view.leads_away(at, one.end()):
+            yield at
 
 
 def _hosted(view: _View) -> Iterator[int]:
@@ -345,7 +349,8 @@ def _relative(view: _View) -> Iterator[int]:
 def _ends_away(view: _View, slashes: re.Match[str], *, expected: bool) -> bool:
     """Whether slashes begin a target: in quotes always, else where one is expected and a host follows."""
     if not view.within(slashes.start()) & IN_QUOTES:
-        expected = expected and _HOST_LIKE.match(view.text, slashes.end()) is not None
-        if not expected:
+        # Backslashes alone are escapes in programs.
+        host_like = "/" in slashes[0] and _HOST_LIKE.match(view.text, slashes.end()) is not None
+        if not (expected and host_like):
             return False
     return view.leads_away(slashes.start(), slashes.end())

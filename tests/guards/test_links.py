@@ -104,6 +104,10 @@ GOOD = [
     "for (i = 0; i<n; i++) //comment\n",
     '[PERSON_bcdfghjklm] said so, see [URL_bcdfghjkl] and name="[PERSON_bcdfghjklm]"',
     "`https://` and https:, then",
+    'line.startswith(("data:", "event:")) or b"data:%s\\n", b"\\\\u%04x", "\\\\d.json"',
+    "if (a === '<=') {\n  // so\n  f(); //console.log\n  let key = `//${host}`",
+    "int x; ///@{\n//@ts-ignore\nf(a,//0\n",
+    "'&apos;\\\\0&apos;'",
 ]
 
 
