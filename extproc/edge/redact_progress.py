@@ -19,6 +19,8 @@ _CLEAR_LINE: Final = "\r\x1b[K"
 
 def speed(bytes_read: int, took_s: float) -> str:
     """How much was read, in which time and how fast, for the line at the end."""
+    if bytes_read < _BYTES_PER_KB:
+        return f"{bytes_read} bytes in {took_s:.3f} s"
     unit, unit_bytes = ("MB", _BYTES_PER_MB) if bytes_read >= _BYTES_PER_MB else ("KB", _BYTES_PER_KB)
     read = bytes_read / unit_bytes
     rate = f", {read / took_s:.1f} {unit}/s" if took_s >= _SPEED_S_MIN else ""

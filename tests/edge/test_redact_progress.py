@@ -42,8 +42,9 @@ def test_a_long_one_shows_how_much_and_how_fast_now_and_then(size_bytes, of):
 @pytest.mark.parametrize(
     ("bytes_read", "took_s", "says"),
     [
-        (0, 0.0, "0.0 KB in 0.000 s"),
-        (999, 0.049, "1.0 KB in 0.049 s"),
+        (0, 0.0, "0 bytes in 0.000 s"),
+        (999, 0.049, "999 bytes in 0.049 s"),
+        (1_000, 0.049, "1.0 KB in 0.049 s"),
         (21_700, 0.05, "21.7 KB in 0.050 s, 434.0 KB/s"),
         (999_900, 1.0, "999.9 KB in 1.0 s, 999.9 KB/s"),
         (1_000_000, 2.0, "1.0 MB in 2.0 s, 0.5 MB/s"),
