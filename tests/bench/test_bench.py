@@ -70,7 +70,7 @@ def test_every_wire_has_a_row():
     costs = {"request_us": 400.0, "frames": 300, "frame_us": 30.25, "byte_ns": 100.0}
     assert wires_table({"wires": {"a wire": costs}}).splitlines()[2] == (
         "| a wire | 400                 | 300                  | 30.25         | —          "
-        "| 100          | —          |"
+        "| 100          | —          | —               |"
     )
 
 
