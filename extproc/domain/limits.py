@@ -117,6 +117,8 @@ class Limits:
     # One of those values: what a name, a number or an address has. An answer that repeats a token grows
     # by up to ten times.
     pseudonym_chars_max: int = 256
+    # Characters of a masked value that are written, the last ones: a value may have no end, its mask has.
+    mask_chars_max: int = 256
     # Schemas within one JSON schema of a request or a policy; the largest tools have some hundred.
     schema_nodes_max: int = 5_000
     # Steps in which all that one answer says in JSON is judged by its schemas: about 0.1 s. Honest ones take
@@ -172,6 +174,8 @@ class Limits:
     rule_states_max: int = 8_192
     # States that the union automaton keeps; they are made on demand and all dropped when full (16 MB).
     automaton_states_max: int = 16_384
+    # Moves of one rule that has a naming part, by place and character (0.5 MB).
+    naming_moves_max: int = 4_096
     # Of those, the ones that the compiled kernel numbers for one choice of rules (512 bytes each: 2 MB).
     kernel_states_max: int = 4_096
     # Texts and held text that the kernel reads; the engine looks for candidates in longer ones first. Its

@@ -317,22 +317,22 @@ class Automaton:
                 for position in positions
                 if mask >> self.rule_of[position] & 1
             ]
-            found = self.state(self._taking(firsts, taken), inside=inside)
+            found = self.state(self.taking(firsts, taken), inside=inside)
             self._starts[before, taken, mask] = found
         return found
 
     def step(self, positions: Iterable[int], taken: int) -> frozenset[int]:
         """Where the rules stand after one more character, in all its readings but as nothing."""
-        return self._taking([after for here in positions for after in self.follow[here]], taken)
+        return self.taking([after for here in positions for after in self.follow[here]], taken)
 
-    def _taking(self, positions: Iterable[int], taken: int) -> frozenset[int]:
+    def taking(self, positions: Iterable[int], taken: int) -> frozenset[int]:
         """Those of the positions that a character is taken at, and where its spelling leads from them."""
         members = self.classes.members[taken]
         taking = frozenset(position for position in positions if self.takes[position] in members)
         spelled = self.classes.spelled[taken]
         if not spelled:
             return taking
-        read = self._taking(positions, spelled[0])
+        read = self.taking(positions, spelled[0])
         for one in spelled[1:]:
             read = self.step(read, one)
         return taking | read
@@ -389,6 +389,7 @@ def _identity(rule: Rule) -> tuple[str | float | bool, ...]:
     if validator is None:
         raise RuleError(rule.name, "its validator is not in the registry")
     return (
-        *(rule.name, rule.entity_type, rule.pack, rule.body, rule.left.value, rule.right.value),
+        *(rule.name, rule.entity_type, rule.pack, rule.naming, rule.body),
+        *(rule.left.value, rule.right.value),
         *(validator, rule.needs, rule.score, rule.ignore_case, rule.default),
     )

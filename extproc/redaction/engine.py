@@ -8,8 +8,9 @@ how far text may be released: it is alive, so a continuation exists that would r
 validated rules: may exist).
 
 A match that can grow without end costs no memory: once it is accepted its text is only kept while a
-rule that is still alive has a validator, or an operator that needs the value, and those rules are
-bounded. Its replacement goes out as soon as no rule alive could change it.
+rule that is still alive has a validator, or needs the whole match, and those rules are bounded; what is
+masked or hashed of the others is taken as it comes. A replacement that does not depend on the value goes
+out as soon as no rule alive could change it. What names a value is matched with it, and goes out as it is.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from extproc.domain.limits import LIMITS
 from extproc.domain.scanning import ScanEach
 from extproc.domain.verdict import Finding
 from extproc.redaction.automaton import EDGE, MATCH
-from extproc.redaction.operators import REDACT, replacement
+from extproc.redaction.growing import Growing
+from extproc.redaction.operators import REDACT
 from extproc.redaction.plan import Finder, Plan
 from extproc.redaction.thread import Piece, Thread
 
@@ -89,7 +91,8 @@ class RuleScanner:
     """Scans one channel. Not safe for use from several threads at once."""
 
     __slots__ = (
-        *("_base", "_begun", "_behind", "_closed", "_kept", "_plan", "_released", "_sent", "_threads"),
+        *("_base", "_begun", "_behind", "_closed", "_growing", "_kept", "_plan", "_released", "_sent"),
+        "_threads",
     )
 
     def __init__(
@@ -120,6 +123,7 @@ class RuleScanner:
         # up to where that has been tried, before which nothing begins otherwise.
         self._behind = -1
         self._begun = 0
+        self._growing = Growing(self._plan)
         self._closed = False
 
     @classmethod
@@ -129,7 +133,7 @@ class RuleScanner:
 
     @property
     def held_chars(self) -> int:
-        """Code points that were fed and are neither released nor known to be replaced."""
+        """Code points that were fed and are neither released nor known to be of a match."""
         held_from = self._released
         if self._threads and self._threads[0].end >= 0:
             held_from = self._threads[0].end
@@ -145,6 +149,7 @@ class RuleScanner:
         self._closed = True
         self._threads = []
         self._behind = -1
+        self._growing.forget()
         self._kept = ""
         self._released = self._base = 0
 
@@ -335,27 +340,33 @@ class RuleScanner:
 
     def _commit(self, thread: Thread, buffer: str, decided: _Decided) -> None:
         rule = self._plan.automaton.rules[thread.rule]
-        text = self._plan.ready[thread.rule]
-        if text is None:
-            value = buffer[thread.start - self._base : thread.end - self._base]
-            text = replacement(self._plan.operators[thread.rule], rule.entity_type, value)
+        value = self._growing.value(thread, buffer, self._base)
         if not self._sent:
-            decided.text.append(buffer[self._released - self._base : thread.start - self._base])
-            decided.text.append(text)
+            before = buffer[self._released - self._base : thread.start - self._base]
+            decided.text += (before, value.naming, value.replacement)
         self._sent = False
+        self._growing.forget()
         self._released = self._behind = thread.end
         # Behind its start in any case, so that nothing could make this go on for ever.
         self._begun = max(thread.end, thread.start + 1)
-        decided.replacements.append(text)
+        decided.replacements.append(value.replacement)
         decided.findings.append(
             Finding(
                 entity_type=rule.entity_type,
-                start=thread.start,
+                start=value.start,
                 end=thread.end,
                 score=rule.score,
                 detector=rule.name,
             )
         )
+
+    def _send(self, oldest: Thread, buffer: str, out: list[str]) -> None:
+        """Let a replacement go that nothing can change, if it does not depend on the value."""
+        if self._plan.ready[oldest.rule] is not None:
+            value = self._growing.value(oldest, buffer, self._base)
+            before = buffer[self._released - self._base : oldest.start - self._base]
+            out += (before, value.naming, value.replacement)
+            self._sent = True
 
     def _release(self, buffer: str, out: list[str]) -> None:
         """Let go of what no thread covers, and keep only the text that is still needed."""
@@ -371,15 +382,11 @@ class RuleScanner:
             keep = decided = oldest.start
             if oldest.end >= 0:
                 if not self._sent and not live & plan.others[oldest.rule]:
-                    text = plan.ready[oldest.rule]
-                    if text is not None:
-                        out.append(buffer[self._released - base : oldest.start - base])
-                        out.append(text)
-                        self._sent = True
+                    self._send(oldest, buffer, out)
                 if self._sent:
                     self._released = oldest.end
-                if not (live & (plan.validated | plan.valued) or plan.ready[oldest.rule] is None):
-                    keep = oldest.end
+                if not (live & (plan.validated | plan.valued) or plan.valued >> oldest.rule & 1):
+                    keep = oldest.end if self._growing.take(oldest, buffer, base) else oldest.start
         if not self._sent and decided > self._released:
             out.append(buffer[self._released - base : decided - base])
             self._released = decided

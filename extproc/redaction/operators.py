@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
+from extproc.domain.limits import LIMITS
 from extproc.redaction.transducer import seen
 
 
@@ -26,7 +28,9 @@ class Replace:
 class Mask:
     """Hide all but the last ``keep_last`` letters and digits; what separates them stays.
 
-    A value with no more than twice as many is hidden whole.
+    What JSON would escape is hidden too: a value may stand in a document within a document. A value with no
+    more than twice as many letters and digits is hidden whole. Of one longer than ``mask_chars_max`` only the
+    end is written.
     """
 
     keep_last: int
@@ -52,6 +56,7 @@ class Pseudonymise:
 Operator = Redact | Replace | Mask | Hash | Pseudonymise
 
 REDACT: Final = Redact()
+_ESCAPED: Final = re.compile(r'["\\\x00-\x1f\x7f\ud800-\udfff]')
 PSEUDONYM: Final = "pseudonym"
 """The name of ``Pseudonymise`` in a policy."""
 
@@ -69,24 +74,81 @@ def replacement(operator: Operator, entity_type: str, value: str) -> str:
         case Replace(text=text):
             return text
         case Mask():
-            # As it is seen: tags are no letters, and would stay.
-            return _mask(operator, seen(value))
-        case Hash(key=key, hex_chars=hex_chars):
-            # A lone surrogate cannot stand in UTF-8, and a value must never raise.
-            digest = hmac.new(key, seen(value).encode("utf-8", "surrogatepass"), hashlib.sha256)
-            return f"[{entity_type}:{digest.hexdigest()[:hex_chars]}]"
+            return _whole(MaskedValue(operator), entity_type, value)
+        case Hash():
+            return _whole(HashedValue(operator), entity_type, value)
         case _:
             assert_never(operator)
 
 
-def _mask(operator: Mask, value: str) -> str:
-    total = sum(char.isalnum() for char in value)
-    hidden = total if total <= 2 * operator.keep_last else total - operator.keep_last
+def taken_in_pieces(operator: Operator) -> HashedValue | MaskedValue | None:
+    """What takes a value piece by piece; None for an operator that does not need it."""
+    match operator:
+        case Redact() | Pseudonymise() | Replace():
+            return None
+        case Mask():
+            return MaskedValue(operator)
+        case Hash():
+            return HashedValue(operator)
+        case _:
+            assert_never(operator)
+
+
+class HashedValue:
+    """A value that is hashed as it comes."""
+
+    __slots__ = ("_digest", "_hex_chars")
+
+    def __init__(self, operator: Hash) -> None:
+        self._digest = hmac.new(operator.key, digestmod=hashlib.sha256)
+        self._hex_chars = operator.hex_chars
+
+    def add(self, text: str) -> None:
+        """Take more of it."""
+        # A lone surrogate cannot stand in UTF-8, and a value must never raise.
+        self._digest.update(seen(text).encode("utf-8", "surrogatepass"))
+
+    def replacement(self, entity_type: str) -> str:
+        """What takes its place, once it is whole."""
+        return f"[{entity_type}:{self._digest.hexdigest()[: self._hex_chars]}]"
+
+
+class MaskedValue:
+    """A value that is masked as it comes: its end is kept, and of what is before that the length."""
+
+    __slots__ = ("_end", "_operator", "_total")
+
+    def __init__(self, operator: Mask) -> None:
+        self._operator = operator
+        self._end = ""
+        self._total = 0
+
+    def add(self, text: str) -> None:
+        """Take more of it."""
+        # As it is seen: tags are no letters, and would stay.
+        text = seen(text)
+        self._total += sum(map(str.isalnum, text))
+        self._end = (self._end + text)[-LIMITS.mask_chars_max :]
+
+    def replacement(self, _entity_type: str) -> str:
+        """What takes its place, once it is whole."""
+        keep_last = self._operator.keep_last
+        shown = keep_last if self._total > 2 * keep_last else 0
+        return _mask(self._operator.mask, self._end, shown)
+
+
+def _whole(taken: HashedValue | MaskedValue, entity_type: str, value: str) -> str:
+    taken.add(value)
+    return taken.replacement(entity_type)
+
+
+def _mask(mask: str, value: str, shown: int) -> str:
+    hidden = sum(map(str.isalnum, value)) - shown
     masked: list[str] = []
     for char in value:
-        if char.isalnum() and hidden:
-            masked.append(operator.mask)
+        if char.isalnum() and hidden > 0:
+            masked.append(mask)
             hidden -= 1
         else:
             masked.append(char)
-    return "".join(masked)
+    return _ESCAPED.sub(lambda _: mask, "".join(masked))

@@ -240,6 +240,14 @@ def parse(body: str, *, ignore_case: bool = False) -> Node:
     return node
 
 
+def joined(first: Node, second: Node) -> Sequence:
+    """One after the other, as if they had been written as one body."""
+    parts = (first.parts if isinstance(first, Sequence) else (first,)) + (
+        second.parts if isinstance(second, Sequence) else (second,)
+    )
+    return Sequence(parts)
+
+
 def nullable(node: Node) -> bool:
     """Whether the node matches the empty string."""
     match node:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from extproc.redaction.kernel import AVAILABLE, Kernel
+from extproc.redaction.naming import Naming
 from extproc.redaction.operators import REDACT, needs_value, replacement
-from extproc.redaction.rules import RuleError
 from extproc.redaction.transducer import DISGUISED
 
 if TYPE_CHECKING:
@@ -30,13 +30,19 @@ class Plan:
         default_operator: For entity types that ``operators`` does not name.
         compiled: Whether the kernel may be used where there is one.
 
-    Raises:
-        RuleError: for an unbounded rule with an operator that needs the whole value.
+    Attributes:
+        ready: By rule, what takes a value's place; None where it depends on the whole match.
+        others: By rule, the masked rules whose findings look different.
+        validated: Bit set of the rules with a validator.
+        valued: Of those that must be kept whole until they end: where the value's start or its replacement
+            depends on it.
+        growing: Of those that have no longest match, where it does all the same: see ``growing``.
+        naming: Where the value begins, for the rules that have a naming part.
     """
 
     __slots__ = (
-        *("automaton", "find", "find_disguised", "kernel", "mask", "operators", "others", "ready"),
-        *("validated", "valued"),
+        *("automaton", "find", "find_disguised", "growing", "kernel", "mask", "naming", "operators"),
+        *("others", "ready", "validated", "valued"),
     )
 
     def __init__(
@@ -57,24 +63,30 @@ class Plan:
         self.operators = [by_type.get(r.entity_type, default_operator) for r in automaton.rules]
         self.validated = 0
         self.valued = 0
-        # The replacement of each rule where it needs no value, and the masked rules that differ.
+        self.growing = 0
         self.ready: list[str | None] = []
+        self.naming: dict[int, Naming] = {}
+        same: dict[str, int] = {}
         for number, (rule, operator) in enumerate(zip(automaton.rules, self.operators, strict=True)):
+            is_endless = automaton.shapes[number].chars_max is None
+            needed = needs_value(operator)
             if rule.validator is not None:
                 self.validated |= 1 << number
-            if not needs_value(operator):
-                self.ready.append(replacement(operator, rule.entity_type, ""))
-                continue
-            if mask >> number & 1 and automaton.shapes[number].chars_max is None:
-                why = "has no longest match, so its values can be neither masked nor hashed"
-                raise RuleError(rule.name, f"{why}: write redact, replace:TEXT or pseudonym")
-            self.valued |= 1 << number
-            self.ready.append(None)
-        bits: dict[str | None, int] = {}
-        for number, ready in enumerate(self.ready):
-            if ready is not None:
-                bits[ready] = bits.get(ready, 0) | 1 << number
-        self.others = [mask & ~bits.get(ready, 0) for ready in self.ready]
+            if rule.naming:
+                self.naming[number] = Naming(automaton, number)
+            if needed or rule.naming:
+                self.valued |= 0 if is_endless else 1 << number
+                self.growing |= 1 << number if is_endless else 0
+            waits = needed or (rule.naming and not is_endless)
+            ready = None if waits else replacement(operator, rule.entity_type, "")
+            self.ready.append(ready)
+            if ready is not None and not rule.naming:
+                same[ready] = same.get(ready, 0) | 1 << number
+        # Those with a naming part leave each another part of the match.
+        self.others = [
+            mask & ~(1 << number if ready is None or number in self.naming else same[ready])
+            for number, ready in enumerate(self.ready)
+        ]
 
     def finder(self, text: str) -> Finder:
         """What finds where a rule could begin in a text."""

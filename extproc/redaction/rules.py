@@ -72,6 +72,8 @@ class Rule:
         entity_type: As Presidio names it where it has a name.
         pack: "pii" or "secrets", or an operator's own.
         body: See ``pattern``. Unbounded bodies need NONE on the right and no validator.
+        naming: What must stand before the body and tells what it is: matched with it, and shown to the
+            validator, but no part of the value, which alone is found and replaced.
         left: What may stand before.
         right: What may stand after.
         validator: One of ``validators.VALIDATORS``, or None.
@@ -88,6 +90,7 @@ class Rule:
     entity_type: str
     pack: str
     body: str
+    naming: str = ""
     left: Boundary = Boundary.NOT_WORD
     right: Boundary = Boundary.NOT_WORD
     validator: Validator | None = None

@@ -25,6 +25,7 @@ class Shape:
     Args:
         node: The parsed body.
         positions: The body written out.
+        naming_positions: How many of these are of the naming part; they come first.
         chars_max: The longest match in code points; None = without end.
         hold_chars: The most code points that the rule can keep undecided.
         states: Of the rule's own deterministic automaton.
@@ -32,6 +33,7 @@ class Shape:
 
     node: Node
     positions: Positions
+    naming_positions: int
     chars_max: int | None
     hold_chars: int
     states: int
@@ -42,11 +44,13 @@ class Shape:
 def shape(rule: Rule) -> Shape:
     """Read and measure a rule. Raises RuleError for one that cannot run in bounded memory."""
     try:
-        node = pattern.parse(rule.body, ignore_case=rule.ignore_case)
+        value = pattern.parse(rule.body, ignore_case=rule.ignore_case)
+        naming = pattern.parse(rule.naming, ignore_case=rule.ignore_case)
     except pattern.PatternError as error:
         raise RuleError(rule.name, str(error)) from None
-    if pattern.nullable(node):
+    if pattern.nullable(value) or (rule.naming and pattern.nullable(naming)):
         raise RuleError(rule.name, "matches the empty string")
+    node = pattern.joined(naming, value) if rule.naming else value
     if pattern.positions(node) > LIMITS.rule_positions_max:
         raise RuleError(rule.name, f"more than {LIMITS.rule_positions_max} positions")
     longest = pattern.chars_max(node)
@@ -60,7 +64,7 @@ def shape(rule: Rule) -> Shape:
     hold = longest if decided_late else _longest_undecided(moves, written.last)
     if hold is None or hold > LIMITS.rule_hold_chars_max:
         raise RuleError(rule.name, f"must accept or die within {LIMITS.rule_hold_chars_max} chars")
-    return Shape(node, written, longest, hold, len(moves))
+    return Shape(node, written, pattern.positions(naming), longest, hold, len(moves))
 
 
 _Moves = dict[frozenset[int], set[frozenset[int]]]

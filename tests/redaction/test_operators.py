@@ -18,6 +18,10 @@ from extproc.redaction.operators import REDACT, Hash, Mask, Replace, needs_value
         (Mask(keep_last=4), "4111 1111-11112222", "**** ****-****2222"),
         (Mask(keep_last=4, mask="#"), "12345678", "########"),
         (Mask(keep_last=0), "ab-c", "**-*"),
+        (Mask(keep_last=2), 'ab-c"de\\f', "**-***e*f"),
+        (Mask(keep_last=2), "-" * 300 + "abcdef", "-" * 250 + "****ef"),
+        (Mask(keep_last=4), "a" * 250 + "-" * 256, "-" * 256),
+        (Mask(keep_last=4), "a" * 500, "*" * 252 + "aaaa"),
     ],
 )
 def test_replacements(operator, value, expected):

@@ -17,7 +17,7 @@ from redaction_toys import ALPHABET, CHECKED_ALPHABET, checked_rules, toy_rules
 
 from extproc.redaction.automaton import Automaton, compile_rules
 from extproc.redaction.engine import Plan, RuleScanner, Scan
-from extproc.redaction.operators import REDACT, Hash, Operator
+from extproc.redaction.operators import REDACT, Hash, Mask, Operator, replacement
 from extproc.redaction.packs import ALL_RULES, default_automaton
 from extproc.redaction.rules import Rule
 
@@ -29,7 +29,7 @@ SPLIT_AGAIN_EVERY = 4  # documents whose split the engine alone reads too, event
 MANY_EVENTS = 12
 
 _TOYS_PER_SET = 50  # documents under one set of random rules: compiling costs more than reading.
-_HASHED_SHARE = 0.15  # of their rules, whose values are hashed.
+_NEEDED_SHARE = 0.2  # of their rules, whose values are hashed or masked.
 _CHECKED_SHARE = 0.4  # of these, with rules that ask for a check digit
 _MASKS, _MASKED_RULES = 5, 24
 _SMALL = ALPHABET + "\U0001d7d8\ud800\u200b\uff41\u2488"
@@ -149,13 +149,12 @@ def _cut(chance: random.Random, text: str, *, small: bool) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Arena:
-    """A rule set under a mask, read with and without the kernel; ``spoken`` if ``[TYPE]`` is written."""
+    """A rule set under a mask, read with and without the kernel."""
 
     name: str
     rules: tuple[Rule, ...]
     quick: Plan
     plain: Plan
-    spoken: bool = True
 
 
 def arena(
@@ -171,7 +170,6 @@ def arena(
         tuple(rule for number, rule in enumerate(automaton.rules) if mask >> number & 1),
         Plan(automaton, mask=mask, operators=operators, default_operator=default_operator),
         Plan(automaton, mask=mask, operators=operators, default_operator=default_operator, compiled=False),
-        spoken=default_operator is REDACT and not operators,
     )
 
 
@@ -188,15 +186,15 @@ def _packs() -> tuple[Arena, ...]:
 
 @cache
 def _shipped(seed: int) -> tuple[Arena, ...]:
-    """The packs, a few rules at random, and a few whose values can be hashed."""
+    """The packs, and a few rules at random, some of whose values are hashed or masked."""
     automaton = default_automaton()
     chance = random.Random(f"{seed} masks")
     numbers = range(len(automaton.rules))
-    bounded = [at for at in numbers if automaton.shapes[at].chars_max is not None]
     return (
         *_packs(),
         *(arena(automaton, _few(chance, numbers), f"mask {number}") for number in range(_MASKS)),
-        arena(automaton, _few(chance, bounded), "hashed", Hash(key=b"k")),
+        arena(automaton, _few(chance, numbers), "hashed", Hash(key=b"k")),
+        arena(automaton, automaton.mask(packs=["secrets"]), "masked secrets", Mask(keep_last=4)),
     )
 
 
@@ -267,16 +265,14 @@ def documents(seed: int, batch: int, count: int, *, toys_share: float = TOYS_SHA
             continue
         automaton = compile_rules(rules)
         # What replaces one type may need the value, and what replaces its rival not.
-        bounded = [
-            rule.entity_type
-            for rule, shape in zip(rules, automaton.shapes, strict=True)
-            if shape.chars_max is not None and chance.random() < _HASHED_SHARE
-        ]
+        needed = [rule.entity_type for rule in rules if chance.random() < _NEEDED_SHARE]
         mine = arena(
             automaton,
             automaton.mask(),
             "toys",
-            operators=dict.fromkeys(bounded, Hash(key=b"k", hex_chars=4)),
+            operators=dict.fromkeys(
+                needed, chance.choice([Hash(key=b"k", hex_chars=4), Mask(keep_last=2)])
+            ),
         )
         for _ in range(min(_TOYS_PER_SET, count - number)):
             text = "".join(chance.choices(CHECKED_ALPHABET if checked else _SMALL, k=chance.randint(1, 14)))
@@ -376,7 +372,12 @@ def _oracle(rules: Arena, _pieces: Sequence[str], text: str, whole: Scan) -> boo
     found = oracle.find(text, chosen)
     if [(one.start, one.end, one.rule.name) for one in found] != spans:
         return False
-    return not rules.spoken or oracle.written(text, found) == whole.released
+    operators = dict(zip(rules.plain.automaton.rules, rules.plain.operators, strict=True))
+
+    def spoken(rule: Rule, value: str) -> str:
+        return replacement(operators[rule], rule.entity_type, value)
+
+    return oracle.written(text, found, spoken) == whole.released
 
 
 CHECKS: dict[str, Callable[[Arena, Sequence[str], str, Scan], bool]] = {

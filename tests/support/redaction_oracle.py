@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 from extproc.redaction.rules import Boundary, Rule
+from extproc.redaction.shape import shape
 from extproc.redaction.transducer import DISGUISED, READ_AS, UNSEEN
 
 FORBIDDEN = {
@@ -35,7 +37,12 @@ class Found:
 
 @cache
 def compiled(rule: Rule) -> re.Pattern[str]:
-    return re.compile(rule.body, re.ASCII | (re.IGNORECASE if rule.ignore_case else 0))
+    return pattern(f"(?:{rule.naming})(?:{rule.body})", ignore_case=rule.ignore_case)
+
+
+@cache
+def pattern(body: str, *, ignore_case: bool) -> re.Pattern[str]:
+    return re.compile(body, re.ASCII | (re.IGNORECASE if ignore_case else 0))
 
 
 def is_unseen(char: str) -> bool:
@@ -118,6 +125,30 @@ def ends(rule: Rule, text: str, start: int, last_end: int = -1) -> list[int]:
     ]
 
 
+def value_start(rule: Rule, match: str) -> int:
+    """Code points before the value: all ways to part the match are tried; the longest value counts.
+
+    Where there is no longest match it is that of the shortest one.
+    """
+    if not rule.naming:
+        return 0
+    if shape(rule).chars_max is None:
+        whole = compiled(rule)
+        shorter = (match[:end] for end in range(1, len(match) + 1))
+        match = next(one for one in shorter if any(map(whole.fullmatch, written_out(one))))
+    naming = pattern(rule.naming, ignore_case=rule.ignore_case)
+    body = pattern(rule.body, ignore_case=rule.ignore_case)
+    last = len(match) - 1
+    each = [options(char, inner=0 < at < last) for at, char in enumerate(match)]
+    return min(
+        owner[at]
+        for chosen in itertools.product(*each)
+        for reading, owner in [("".join(chosen), [at for at, one in enumerate(chosen) for _ in one])]
+        for at in range(1, len(reading))
+        if naming.fullmatch(reading[:at]) and body.fullmatch(reading[at:])
+    )
+
+
 def find(text: str, rules: list[Rule]) -> list[Found]:
     found: list[Found] = []
     at = 0
@@ -131,7 +162,8 @@ def find(text: str, rules: list[Rule]) -> list[Found]:
         if best is None:
             at += 1
         else:
-            found.append(best)
+            start = at + value_start(best.rule, text[at : best.end])
+            found.append(replace(best, start=start))
             at = last_end = best.end
     return found
 
@@ -140,11 +172,15 @@ def redact(text: str, rules: list[Rule]) -> str:
     return written(text, find(text, rules))
 
 
-def written(text: str, found: list[Found]) -> str:
-    """The text with the entity type in brackets in place of what was found."""
+def written(
+    text: str,
+    found: list[Found],
+    spoken: Callable[[Rule, str], str] = lambda rule, _value: f"[{rule.entity_type}]",
+) -> str:
+    """The text with the entity type in brackets, or what else is ``spoken``, in place of what was found."""
     pieces: list[str] = []
     at = 0
     for match in found:
-        pieces += [text[at : match.start], f"[{match.rule.entity_type}]"]
+        pieces += [text[at : match.start], spoken(match.rule, text[match.start : match.end])]
         at = match.end
     return "".join([*pieces, text[at:]])

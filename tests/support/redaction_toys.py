@@ -10,6 +10,8 @@ from extproc.redaction.shape import shape
 
 ALPHABET = "aab-11_ é2"
 CHECKED_ALPHABET = "00111888 --..a"
+_NAMED_SHARE, _ENDLESS_SHARE = 0.3, 0.2
+_ENDLESS = ["[ab]+", "a*", "[^-]+"]
 _ATOMS = ["a", "b", "1", "-", "[ab]", r"\d", "[^a]", "[b1-]", "a", "1"]
 
 
@@ -51,6 +53,11 @@ def checked_rules(chance: random.Random) -> tuple[Rule, ...]:
     )
 
 
+def _naming(chance: random.Random) -> str:
+    """Now and then a naming part."""
+    return toy_body(chance, 2) if chance.random() < _NAMED_SHARE else ""
+
+
 def toy_rules(chance: random.Random) -> tuple[Rule, ...]:
     """One to three rules; none where one of them cannot be compiled."""
     rules = tuple(
@@ -58,7 +65,8 @@ def toy_rules(chance: random.Random) -> tuple[Rule, ...]:
             name=f"r{number}",
             entity_type=f"R{number}",
             pack="t",
-            body=toy_body(chance),
+            body=toy_body(chance) + (chance.choice(_ENDLESS) if chance.random() < _ENDLESS_SHARE else ""),
+            naming=_naming(chance),
             left=chance.choice(list(Boundary)),
             right=chance.choice(list(Boundary)),
             validator=chance.choice([None, None, None, validators.luhn]),

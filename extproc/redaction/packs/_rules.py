@@ -17,9 +17,9 @@ GAP: Final = rf"(?:[ _\-]?(?:{_NOUNS}))?(?:[ \t.]{{1,2}}(?:{_VERBS}))?[ \t:=#.\"
 """What stands between a naming word and its value: ``no.: ``, ``_number": "``, `` number is ``."""
 
 
-def beside(words: str, value: str) -> str:
-    """The body of a value with its naming words before it; both are the match."""
-    return rf"(?:{words}){GAP}(?:{value})"
+def naming(words: str) -> str:
+    """The naming part of a value that stands beside one of these words: they stay, the value is found."""
+    return rf"(?:{words}){GAP}"
 
 
 def rule_name(entity_type: str) -> str:
@@ -74,7 +74,8 @@ def named(  # noqa: PLR0913  what a rule has
         name=name or f"{rule_name(entity_type)}-named",
         entity_type=entity_type,
         pack="pii",
-        body=beside(words, value),
+        body=value,
+        naming=naming(words),
         right=Boundary.NOT_DASHED,
         validator=validator,
         score=score,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from extproc.redaction.packs._rules import beside
+from extproc.redaction.packs._rules import naming as naming_of
 from extproc.redaction.rules import Boundary, Rule
 from extproc.redaction.validators import generic
 
@@ -34,12 +34,14 @@ def _phone(  # noqa: PLR0913  what a rule has
     national: bool = False,
     default: bool = True,
     ignore_case: bool = False,
+    naming: str = "",
 ) -> Rule:
     return Rule(
         name=name,
         entity_type="PHONE_NUMBER",
         pack="pii",
         body=body,
+        naming=naming,
         left=left,
         right=right,
         validator=generic.national_phone if national else generic.phone,
@@ -102,7 +104,8 @@ RULES: Final[tuple[Rule, ...]] = (
     # Not after a dot: "j.cell.2020.01.001" is a paper.
     _phone(
         "phone-named",
-        beside(_WORDS, _DIGITS),
+        _DIGITS,
+        naming=naming_of(_WORDS),
         left=Boundary.NOT_DOTTED,
         score=0.9,
         ignore_case=True,
