@@ -38,11 +38,13 @@ class Site:
     open: bool = field(default=False, compare=False)
 
     @classmethod
-    def of(cls, index: int, delta: str, member: str, field_name: str, *, escaped: bool) -> Site:
-        """The site of a block's text."""
+    def of(
+        cls, index: int, delta: str, member: str, field_name: str, *, replacements: frozenset[str] | None
+    ) -> Site:
+        """The site of a block's text; ``replacements`` is None where that is no JSON."""
         site = cls(Channel(index, field_name), delta, member)
-        if escaped:
-            site.reader, site.writer = EscapeReader(), EscapeWriter()
+        if replacements is not None:
+            site.reader, site.writer = EscapeReader(), EscapeWriter(replacements)
         return site
 
     def tail(self, text: str) -> bytes:

@@ -81,13 +81,15 @@ _DELTA_OF: Final = {kind: delta for delta, (kind, _, _) in _DELTAS.items()}
 class Facts:
     """What is known of an answer beforehand: the model and the tools that the caller named.
 
-    ``json_answer`` says that the text is JSON itself; ``watched`` that a guard may change the answer.
+    ``json_answer`` says that the text is JSON itself; ``watched`` that a guard may change the answer;
+    ``replacements`` are the policy's texts that then stand in values' places.
     """
 
     model: str
     tools: frozenset[str]
     json_answer: bool
     watched: bool
+    replacements: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -191,7 +193,8 @@ class MessageReader:
             raise http.unreadable("it has an unknown content block")
         _, member, name = _DELTAS[delta]
         escaped = kind == "tool_use" or (kind == "text" and self._facts.json_answer)
-        return Site.of(index, delta, member, name, escaped=escaped)
+        replacements = self._facts.replacements if escaped else None
+        return Site.of(index, delta, member, name, replacements=replacements)
 
     def _delta(self, walk: _Walk, root: Object) -> None:
         delta = walk.object_in(root, "delta")

@@ -39,7 +39,8 @@ class AnswerReader:
     """Reads one answer.
 
     ``tools`` are the names that the caller declared; ``json_answer`` says that the content is JSON itself.
-    ``hide_usage``: the client had not asked for token counts. ``watched``: a guard may change the text.
+    ``hide_usage``: the client had not asked for token counts. ``watched``: a guard may change the text;
+    ``replacements`` are the policy's texts that then stand in values' places.
     """
 
     def __init__(  # noqa: PLR0913 - all of them are facts of one answer.
@@ -53,12 +54,13 @@ class AnswerReader:
         hide_usage: bool,
         watched: bool,
         limits: Limits,
+        replacements: frozenset[str] = frozenset(),
     ) -> None:
         self._status = status
         self._hide_usage = hide_usage
         self._watched = watched
         self._limits = limits
-        self._sites = Sites(limits)
+        self._sites = Sites(limits, replacements)
         self._message = MessageReader(
             sites=self._sites, model=model, tools=tools, json_answer=json_answer, limits=limits
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 _HIGH: Final = r"\\u[dD][89abAB][0-9A-Fa-f]{2}"
@@ -32,8 +33,8 @@ _KEPT: Final = {'"': '\\"', "\\": "\\\\"}
 # letters of a pseudonym, or a mask.
 _TAKEN_OUT: Final = r"\[[A-Z][A-Z0-9_]*(?::[0-9a-f]+|_[a-z]+)?\]|\*{6,}[0-9]*"
 _BEFORE_VALUES: Final = frozenset(":,[")
-_VALUE: Final = rf"(?P<before>(?:[:,\[]|\A)[ \t\n\r]*)(?P<value>{_TAKEN_OUT})(?=[ \t\n\r]*(?:[,}}\]]|\Z))"
-_MARK: Final = re.compile(rf'{_VALUE}|\\(?:.|\Z)|"|[\x00-\x1f]', re.DOTALL)
+_SCALAR: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+\-]?[0-9]+)?|true|false|null")
+_TEXT_SETS_MAX: Final = 256  # policies' own texts: of those in use, and of some before them.
 _CONTROL: Final = re.compile(r"[\x00-\x1f]")
 _QUOTE: Final = re.compile(r'\\.|"|[\x00-\x1f]', re.DOTALL)
 _CONTROLS: Final = {code: f"\\u{code:04x}" for code in range(0x20)} | {
@@ -111,9 +112,10 @@ def read_escapes(document: str) -> str:
 class EscapeWriter:
     """Writes what was read as part of the inner document again, piece by piece."""
 
-    __slots__ = ("_escaped", "_in_string", "_last")
+    __slots__ = ("_escaped", "_in_string", "_last", "_mark")
 
-    def __init__(self) -> None:
+    def __init__(self, replacements: frozenset[str] = frozenset()) -> None:
+        self._mark = _mark(replacements)
         # What was written last, but for white space.
         self._last = ""
         self._in_string = False
@@ -126,7 +128,7 @@ class EscapeWriter:
         # The backslash before it went out with the last piece.
         first = text[0] if self._escaped else ""
         self._escaped = False
-        written = first + _MARK.sub(self._write, text[len(first) :])
+        written = first + self._mark.sub(self._write, text[len(first) :])
         self._last = text.rstrip(" \t\n\r")[-1:] or self._last
         return written
 
@@ -140,13 +142,22 @@ class EscapeWriter:
             return mark.translate(_CONTROLS)
         elif found["value"] and (found["before"].strip() or self._last in _BEFORE_VALUES):
             # It was a number, and no number can say it.
-            return f'{found["before"]}"{found["value"]}"'
+            return f"{found['before']}{json.dumps(found['value'], ensure_ascii=False)}"
         return mark
 
 
-def write_escapes(text: str) -> str:
+def write_escapes(text: str, replacements: frozenset[str] = frozenset()) -> str:
     """A whole inner document, as ``read_escapes`` gave it, with edits made in it."""
-    return EscapeWriter().feed(text)
+    return EscapeWriter(replacements).feed(text)
+
+
+@lru_cache(_TEXT_SETS_MAX)
+def _mark(replacements: frozenset[str]) -> re.Pattern[str]:
+    """What a writer looks at; ``replacements`` may stand in values' places beside the usual."""
+    texts = [text for text in replacements if text and _SCALAR.fullmatch(text) is None]
+    values = "|".join([_TAKEN_OUT, *map(re.escape, sorted(texts, key=len, reverse=True))])
+    value = rf"(?P<before>(?:[:,\[]|\A)[ \t\n\r]*)(?P<value>{values})(?=[ \t\n\r]*(?:[,}}\]]|\Z))"
+    return re.compile(rf'{value}|\\(?:.|\Z)|"|[\x00-\x1f]', re.DOTALL)
 
 
 def _split(spelled: str) -> tuple[str, str]:

@@ -164,13 +164,15 @@ def segment_splices(
     key_edited = False
     by_segment = attrgetter("segment_index")
     for index, of_segment in groupby(sorted(edits, key=by_segment), key=by_segment):
-        for piece, text in edited_pieces(places[index], _disjoint(of_segment)):
+        changes = _disjoint(of_segment)
+        replacements = frozenset([change.replacement for change in changes])
+        for piece, text in edited_pieces(places[index], changes):
             end = piece.end
             if not end:
                 key_edited = True
                 found = _KEY.match(document, piece.start)
                 end = piece.start if found is None else found.end()
-            value = write_escapes(text) if piece.inner else text
+            value = write_escapes(text, replacements) if piece.inner else text
             splices.append(Splice(piece.start, end, encode_string(value)))
     return splices, key_edited
 

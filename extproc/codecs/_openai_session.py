@@ -36,6 +36,7 @@ class OpenAISession(OneExchange):
         self._request: OpenAIRequest | None = None
         self._hide_usage = False
         self._watched = True
+        self._replacements: frozenset[str] = frozenset()
 
     @abstractmethod
     def parsed(self, body: bytes) -> OpenAIRequest:
@@ -58,7 +59,7 @@ class OpenAISession(OneExchange):
 
     def write_body(self, edits: RequestEdits) -> bytes:
         """The body with edits spliced in."""
-        self._watched = edits.answer_watched
+        self._watched, self._replacements = edits.answer_watched, edits.replacements
         body, self._hide_usage = write_request(self.need_request(), edits, limits=self.limits)
         self.forget_body()
         return body
@@ -74,6 +75,7 @@ class OpenAISession(OneExchange):
             streamed=streamed,
             hide_usage=self._hide_usage,
             watched=self._watched,
+            replacements=self._replacements,
             limits=self.limits,
         )
 

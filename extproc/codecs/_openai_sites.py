@@ -48,8 +48,9 @@ class Site:
 class Sites:
     """The sites of one answer."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, replacements: frozenset[str] = frozenset()) -> None:
         self._limits = limits
+        self._replacements = replacements
         self._by_path: dict[tuple[int | None, Path], Site] = {}
         self._by_channel: dict[Channel, Site] = {}
         # By the keys that stand in their paths now, so that a key that is renamed costs no look at others.
@@ -73,7 +74,7 @@ class Sites:
             number = count if choice is None or name == OTHER else choice
             site = Site(Channel(number, name), choice, path)
             if escaped:
-                site.reader, site.writer = EscapeReader(), EscapeWriter()
+                site.reader, site.writer = EscapeReader(), EscapeWriter(self._replacements)
             self._by_path[choice, path] = self._by_channel[site.channel] = site
             self._by_choice.setdefault(choice, []).append(site)
             for key in {step for step in path if isinstance(step, str)}:

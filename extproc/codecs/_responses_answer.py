@@ -88,7 +88,7 @@ class AnswerReader:
         self._flush(run, frames)
         if eof and not self._says.over:
             frames += self._carried(self._says.open_sites())
-            parts = Parts(watched=self._facts.watched, named=False)
+            parts = self._parts(named=False)
             self._says.cut(parts)
             if parts.calls:
                 frames += parts.frames(b"", 0, Ending(), texts_max=self._limits.channels_max)
@@ -192,7 +192,7 @@ class AnswerReader:
             # Without its comments, and in one line: line ends within a JSON document are only space.
             prefix = b"event: " + name + b"\ndata: "
             raw, base = prefix + document.replace(b"\n", b" ") + b"\n\n", len(prefix)
-        parts = Parts(watched=self._facts.watched, named=False)
+        parts = self._parts(named=False)
         ending = self._says.read(kind, document, root, parts)
         carried = self._carried(parts.ended)
         self._learn(kind, raw, base, parts)
@@ -222,7 +222,7 @@ class AnswerReader:
 
     def _whole(self, body: bytes) -> list[ResponseFrame]:
         texts_max = self._limits.channels_max
-        parts = Parts(watched=self._facts.watched, named=True)
+        parts = self._parts(named=True)
         failed = self._status >= http.ERROR_STATUS_MIN
         if failed and not body:
             return parts.frames(body, 0, Ending(final=True, error=True), texts_max=texts_max)
@@ -252,7 +252,7 @@ class AnswerReader:
         status = http.SERVER_ERROR_STATUS_MIN if server else http.ERROR_STATUS_MIN
         if not message or any(http.must_withhold(text, status) for text in (message, code)):
             message, code = http.WITHHELD, "upstream_error"
-        parts = Parts(watched=self._facts.watched, named=False)
+        parts = self._parts(named=False)
         number = Walk(b"", parts, self._facts, Memory(self._limits), self._limits).count_in(root)
         self._says.check_number(number)
         document = error_event(oai.error_document(message, "server_error", code), number)
@@ -270,6 +270,10 @@ class AnswerReader:
         for leaf in leaves_of(document, self._parse(document), keys=True, limits=self._limits):
             if leaf.value and leaf.value not in _ERROR_KEYS:
                 parts.whole(leaf, None)
+
+    def _parts(self, *, named: bool) -> Parts:
+        facts = self._facts
+        return Parts(watched=facts.watched, named=named, replacements=facts.replacements)
 
     def _parse(self, document: bytes) -> Object:
         try:

@@ -193,7 +193,8 @@ class Events:
                 raise http.unreadable(f"it has more than {self._limits.answer_texts_max} output texts")
             told = None if item is None else walk.told(item, "item_id")
             escaped = kind.escaped or (kind is _TEXT and self._facts.json_answer)
-            site = Site.of(output, kind, index, told, escaped=escaped)
+            replacements = self._facts.replacements if escaped else None
+            site = Site.of(output, kind, index, told, replacements=replacements)
             self._sites[at] = self._open[at] = self._by_channel[site.channel] = site
         return site
 

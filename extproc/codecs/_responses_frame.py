@@ -69,12 +69,20 @@ class Site:
     open: bool = True
 
     @classmethod
-    def of(cls, output: int, kind: Kind, index: int, item: Told | Site | None, *, escaped: bool) -> Site:
-        """The site of a text of an item."""
+    def of(
+        cls,
+        output: int,
+        kind: Kind,
+        index: int,
+        item: Told | Site | None,
+        *,
+        replacements: frozenset[str] | None,
+    ) -> Site:
+        """The site of a text of an item; ``replacements`` is None where that is no JSON."""
         name = f"{index}.{kind.field}" if index else kind.field
         site = cls(Channel(output, name), kind, index, item)
-        if escaped:
-            site.reader, site.writer = EscapeReader(), EscapeWriter()
+        if replacements is not None:
+            site.reader, site.writer = EscapeReader(), EscapeWriter(replacements)
         return site
 
     @property
@@ -142,7 +150,8 @@ class Place(NamedTuple):
 
     ``shown`` is the delta's text, ``spelled`` what stands for it where it is not changed: other than the
     text of the document where an escape reaches into the next event and moves there. A piece has a
-    ``site``, a whole text has ``told``; ``inner`` marks one that is JSON itself.
+    ``site``, a whole text has ``told``; ``inner`` marks one that is JSON itself, ``replacements`` are the
+    policy's texts that may stand in values' places in it.
     """
 
     text: Text
@@ -151,6 +160,7 @@ class Place(NamedTuple):
     site: Site | None = None
     told: Told | None = None
     inner: bool = False
+    replacements: frozenset[str] = frozenset()
 
     def written(self, text: str) -> str | None:
         """What must stand here so that it says ``text``; None where it does already. Asked once."""
@@ -164,7 +174,7 @@ class Place(NamedTuple):
         else:
             spelled = self.spelled
             if text != self.shown:
-                spelled = write_escapes(text) if self.inner else text
+                spelled = write_escapes(text, self.replacements) if self.inner else text
             if self.told is not None:
                 self.told.written = spelled
         return None if spelled == self.text.value else spelled
@@ -244,8 +254,9 @@ class Parts:
     places, which in a stream are those of channels that may be open.
     """
 
-    def __init__(self, *, watched: bool, named: bool) -> None:
+    def __init__(self, *, watched: bool, named: bool, replacements: frozenset[str] = frozenset()) -> None:
         self.watched = watched
+        self._replacements = replacements
         self._named = named
         self.places: list[tuple[Place, str]] = []
         self.repeats: list[Repeat] = []
@@ -271,6 +282,7 @@ class Parts:
         if inner:
             spelled, shown = EscapeReader().feed(text.value, eof=True)
         place = Place(text, shown, spelled if self.watched else text.value, None, told, inner)
+        place = place._replace(replacements=self._replacements)
         self.places.append((place, name if name and self._named else ONCE))
 
     def nothing(self, name: str) -> None:

@@ -106,13 +106,15 @@ _JSON_PARTS: Final = frozenset({"output_text", "response.output_text.done"})
 class Facts:
     """What is known of an answer beforehand: the model and the tools that the caller named.
 
-    ``json_answer`` says that the text is JSON itself; ``watched`` that a guard may change the answer.
+    ``json_answer`` says that the text is JSON itself; ``watched`` that a guard may change the answer;
+    ``replacements`` are the policy's texts that then stand in values' places.
     """
 
     model: str
     tools: frozenset[str]
     json_answer: bool
     watched: bool
+    replacements: frozenset[str] = frozenset()
 
 
 class Memory:

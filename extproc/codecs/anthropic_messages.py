@@ -42,6 +42,7 @@ class MessagesSession(OneExchange):
         super().__init__(head, limits=limits)
         self._request: MessagesRequest | None = None
         self._watched = True
+        self._replacements: frozenset[str] = frozenset()
 
     def read_body(self, body: bytes) -> RequestMessage:
         """The message of a body."""
@@ -60,7 +61,7 @@ class MessagesSession(OneExchange):
 
     def write_body(self, edits: RequestEdits) -> bytes:
         """The body with edits spliced in."""
-        self._watched = edits.answer_watched
+        self._watched, self._replacements = edits.answer_watched, edits.replacements
         request = self._need_request()
         body = write_messages(request, edits, limits=self.limits)
         # What only writing needs: what was read of a body takes many times the body's own room.
@@ -74,7 +75,9 @@ class MessagesSession(OneExchange):
     def answer_reader(self, *, status: int, streamed: bool) -> AnswerReader:
         """What reads the answer."""
         request = self._need_request()
-        facts = Facts(request.params.model, request.tools, request.json_answer, self._watched)
+        facts = Facts(
+            request.params.model, request.tools, request.json_answer, self._watched, self._replacements
+        )
         return AnswerReader(facts, status=status, streamed=streamed, limits=self.limits)
 
     def refusal_document(self, refusal: Refusal) -> bytes:

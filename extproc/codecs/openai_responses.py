@@ -46,7 +46,7 @@ class ResponsesSession(OpenAISession):
 
     def write_body(self, edits: RequestEdits) -> bytes:
         """The body with edits spliced in."""
-        self._watched = edits.answer_watched
+        self._watched, self._replacements = edits.answer_watched, edits.replacements
         body = write_responses(self.need_request(), edits, limits=self.limits)
         self.forget_body()
         return body
@@ -54,7 +54,9 @@ class ResponsesSession(OpenAISession):
     def answer_reader(self, *, status: int, streamed: bool) -> one.AnswerReader:
         """What reads the answer."""
         request = self.need_request()
-        facts = Facts(request.params.model, request.tools, request.json_answer, self._watched)
+        facts = Facts(
+            request.params.model, request.tools, request.json_answer, self._watched, self._replacements
+        )
         self._reader = AnswerReader(facts, status=status, streamed=streamed, limits=self.limits)
         return self._reader
 

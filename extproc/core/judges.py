@@ -38,6 +38,17 @@ def may_touch(guards: tuple[BoundGuard, ...], view: ExchangeView) -> bool:
     return False
 
 
+def replacements_of(guards: tuple[BoundGuard, ...], view: ExchangeView) -> frozenset[str]:
+    """The texts that rules which are enforced put in values' places in an answer."""
+    texts: frozenset[str] = frozenset()
+    for bound in guards:
+        if bound.mode is Mode.ENFORCE:
+            watch = bound.guard.scanner(view)
+            if isinstance(watch, RuleWatch):
+                texts |= watch.replacements
+    return texts
+
+
 class Judges:
     """The judges of one answer."""
 

@@ -13,7 +13,7 @@ from extproc.core import commands as cmd
 from extproc.core.bodies import Capture
 from extproc.core.edits import merge_edits
 from extproc.core.exchange import Exchange
-from extproc.core.judges import may_touch
+from extproc.core.judges import may_touch, replacements_of
 from extproc.core.pieces import body_replies
 from extproc.core.pipeline import Asked, PipelineRun
 from extproc.core.refusals import (
@@ -351,6 +351,7 @@ class RequestLane:
             allowed_models=exchange.allowed_models,
             backend=backends.get(model, backends.get(ANY_MODEL, Backend.VLLM)),
             answer_watched=bool(exchange.pseudonyms) or may_touch(exchange.guards, exchange.view),
+            replacements=replacements_of(exchange.guards, exchange.view),
         )
 
     def _released(self, exchange: Exchange) -> None:

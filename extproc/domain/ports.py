@@ -205,7 +205,8 @@ class RequestEdits:
     a client that had not asked. ``allowed_models`` are the only ones that a list of models in the answer
     may name; None where no guard restricts them. ``backend`` says where Triton's model looks for a limit
     and whether it gives counts. ``answer_watched`` is False where no guard may change the answer's text:
-    then nothing has to be taken out of it that a scanner could not follow.
+    then nothing has to be taken out of it that a scanner could not follow. ``replacements`` are the texts
+    that the policy puts in values' places: in that of a JSON number each is quoted.
     """
 
     segments: tuple[SegmentEdit, ...] = ()
@@ -214,6 +215,7 @@ class RequestEdits:
     allowed_models: frozenset[str] | None = None
     backend: Backend = Backend.VLLM
     answer_watched: bool = True
+    replacements: frozenset[str] = frozenset()
 
 
 class ResponseFrame(NamedTuple):

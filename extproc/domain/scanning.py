@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from extproc.domain.verdict import Reason
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from extproc.domain.effects import ModelSpan
     from extproc.domain.reading import SpanModel, Window
     from extproc.domain.verdict import Finding
+
+
+REPLACE: Final = "replace:"
+"""An operator's specification begins so where a text of the policy takes a value's place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,13 @@ class RuleWatch:
     block: bool = False
     reason: Reason = Reason.REDACTED
     model: SpanModel | None = None
+
+    @property
+    def replacements(self) -> frozenset[str]:
+        """The texts that ``replace:TEXT`` puts in values' places."""
+        return frozenset(
+            [text.removeprefix(REPLACE) for text in self.operators.values() if text.startswith(REPLACE)]
+        )
 
 
 class Scan(Protocol):

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from extproc.domain.errors import PolicyError
+from extproc.domain.scanning import REPLACE
 from extproc.domain.verdict import Finding
 from extproc.redaction.engine import Plan, RuleScanner, Scan
 from extproc.redaction.model_spans import ModelledScanner
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 _PLANS_MAX: Final = 256
 _MASK: Final = re.compile(r"mask:(\d{1,2})")
-_REPLACE: Final = re.compile(r"replace:(.{0,64})")
+# It may stand in a string of JSON, where nothing would escape it.
+_REPLACE: Final = re.compile(r"replace:([^\"\\\x00-\x1f]{0,64})")
 
 
 def default_mask(automaton: Automaton) -> int:
@@ -125,6 +127,8 @@ class Redactor:
         replaced = _REPLACE.fullmatch(text)
         if replaced is not None:
             return Replace(text=replaced[1])
+        if text.startswith(REPLACE):
+            raise PolicyError(f"{REPLACE}TEXT has up to 64 characters, none of them a quote or a backslash")
         raise PolicyError("an operator is one of redact, hash, pseudonym, mask:N, replace:TEXT")
 
 

@@ -69,7 +69,7 @@ def test_an_answer_has_no_more_texts_and_items_than_can_be_remembered():
 
 
 def test_pieces_that_say_nothing_are_not_kept():
-    site = Site.of(0, _TEXT, 0, None, escaped=False)
+    site = Site.of(0, _TEXT, 0, None, replacements=None)
     for piece in ("", "a", "", "b", ""):
         site.goes(piece)
     assert (site.went, site.written, site.went) == (["a", "b"], "ab", ["ab"])

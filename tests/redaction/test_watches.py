@@ -69,6 +69,9 @@ def test_hash_is_keyed_and_stable(redactor):
         watch("no-pack"),
         watch(entity_types=["NO_TYPE"]),
         watch(EMAIL_ADDRESS="shred"),
+        watch(EMAIL_ADDRESS='replace:"quoted"'),
+        watch(EMAIL_ADDRESS="replace:a\\b"),
+        watch(EMAIL_ADDRESS="replace:" + "a" * 65),
     ],
 )
 def test_what_is_unknown_is_refused(redactor, wrong):
