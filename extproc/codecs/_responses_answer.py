@@ -14,7 +14,7 @@ from extproc.codecs import _openai_http as oai
 from extproc.codecs import _triton_http as http
 from extproc.codecs._responses_events import Events
 from extproc.codecs._responses_frame import Carried, Count, Ending, Located, Numbers, Parts
-from extproc.codecs._responses_runs import Event, KnownRun, Template
+from extproc.codecs._responses_runs import Event, Known, KnownEvent, KnownRun, Template
 from extproc.codecs._responses_walk import NUMBER, Memory, Walk
 from extproc.domain.errors import PeerError
 from extproc.domain.ports import ResponseFrame
@@ -54,7 +54,7 @@ class AnswerReader:
         self._says = Events(facts, limits)
         self._numbers = Numbers()
         self._events = SseReader(limits=limits) if streamed else None
-        self._known: tuple[Template, Site] | None = None
+        self._known: Known | None = None
         self._body = BoundedBody(
             bytes_max=limits.answer_bytes_max, reason=Reason.UPSTREAM_UNREADABLE, status=502
         )
@@ -77,6 +77,10 @@ class AnswerReader:
         if self._events is None:
             self._body.feed(chunk)
             return tuple(self._whole(self._body.take())) if eof else ()
+        if self._known is not None and not eof and self._events.idle:
+            alone = self._read_alone(self._known, chunk)
+            if alone is not None:
+                return (alone,)
         frames: list[ResponseFrame] = []
         run: list[Event] = []
         for event in self._split(self._events, chunk, eof=eof):
@@ -97,7 +101,7 @@ class AnswerReader:
     def write(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
         """A frame's bytes with ``texts`` in place of its deltas."""
         token = frame.token
-        if isinstance(token, KnownRun):
+        if isinstance(token, KnownEvent | KnownRun):
             return token.with_texts(texts, self._numbers)
         if isinstance(token, Carried):
             (text,) = texts
@@ -144,10 +148,21 @@ class AnswerReader:
                 break
         yield from events.feed(chunk[at:], eof=eof)
 
+    def _read_alone(self, known: Known, chunk: bytes) -> ResponseFrame | None:
+        """The frame of a chunk that is one known event: what ``_split`` and ``_flush`` would make of it."""
+        found = known.template.read_one(chunk, event_bytes_max=self._limits.frame_bytes_max)
+        if found is None:
+            return None
+        text, number = found
+        self._says.check_number(number)
+        self._says.check_length(len(text))
+        token = known.event(chunk, text, number)
+        return ResponseFrame(key=0, deltas=(Delta(known.site.channel, token.shown),), token=token)
+
     def _read_known(self, chunk: bytes, at: int) -> list[Event]:
         if self._known is None:
             return []
-        known = self._known[0].read_row(chunk, at, event_bytes_max=self._limits.frame_bytes_max)
+        known = self._known.template.read_row(chunk, at, event_bytes_max=self._limits.frame_bytes_max)
         for event in known:
             self._says.check_number(event.number)
         self._says.check_length(sum([len(event.text) for event in known]))
@@ -157,11 +172,15 @@ class AnswerReader:
         """What was read in a row becomes a frame: only its texts and numbers can differ in it."""
         if not run or self._known is None:
             return
-        known = KnownRun.of(*self._known, run, watched=self._facts.watched)
-        channel = known.site.channel
-        deltas = tuple([Delta(channel, text) for text in known.shown])
-        # One event is a frame like any other, which costs less than a run of one.
-        frames.append(ResponseFrame(key=0, deltas=deltas, token=known, is_run=len(deltas) > 1))
+        known, channel = self._known, self._known.site.channel
+        if len(run) == 1:
+            # One event is a frame like any other, which costs less than a run of one.
+            token = known.event(*run[0])
+            frames.append(ResponseFrame(key=0, deltas=(Delta(channel, token.shown),), token=token))
+        else:
+            row = known.run(run)
+            deltas = tuple([Delta(channel, text) for text in row.shown])
+            frames.append(ResponseFrame(key=0, deltas=deltas, token=row, is_run=True))
         run.clear()
 
     # --- events ----------------------------------------------------------------------------------
@@ -203,10 +222,13 @@ class AnswerReader:
         self._known = None
         if not kind.endswith(_DELTA) or len(parts.places) != 1 or parts.count is None or parts.edits:
             return
+        if not raw.startswith(_NAMED):
+            # Its name stands behind its text.
+            return
         ((place, _),) = parts.places
         if place.site is not None:
             template = Template.of(raw, base, place.text, parts.count, parts.repeats)
-            self._known = (template, place.site)
+            self._known = Known(template, place.site, watched=self._facts.watched)
 
     def _carried(self, sites: list[Site]) -> list[ResponseFrame]:
         """Frames of this service's own for escapes that had begun when their text ended."""
@@ -245,6 +267,7 @@ class AnswerReader:
         if self._says.over:
             raise http.unreadable("its events are out of order")
         self._says.over = True
+        self._known = None
         inside = root.members.get(_ERROR)
         holder = inside.value if inside is not None and isinstance(inside.value, Object) else root
         message, code = _text_of(holder, "message"), _text_of(holder, "code")

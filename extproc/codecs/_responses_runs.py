@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # What a string cannot hold without an escape, and the escapes' own mark.
 _SPECIAL: Final = bytes(range(0x20)) + b'"\\'
+_SPECIAL_IN: Final = re.compile(rb'[\x00-\x1f"\\]')
 _SOUND: Final = re.compile(STRING_BODY)
 _DIGITS: Final = re.compile(rb"0|[1-9][0-9]{0,8}")
 
@@ -74,6 +75,29 @@ class Template(NamedTuple):
         head, middle, tail = map(splice, self[:3], edits)
         return self._replace(head=head, middle=middle, tail=tail)
 
+    def read_one(self, chunk: bytes, *, event_bytes_max: int) -> tuple[str, int] | None:
+        """The text and the number of a chunk that is one event of this template and nothing else.
+
+        None for any other, and where the text has an escape. What ``read_row`` gives of it, and how nearly
+        every chunk of an answer comes: a token at a time.
+        """
+        head, middle, tail, number_first, _ = self
+        if not (chunk.startswith(head) and chunk.endswith(tail)) or len(chunk) > event_bytes_max:
+            return None
+        # Where head and tail overlap nothing is between them, and no middle is found.
+        part = chunk[len(head) : len(chunk) - len(tail)]
+        if number_first:
+            digits, found, body = part.partition(middle)
+        else:
+            body, found, digits = part.rpartition(middle)
+        # No quote in the text: so it ends where it seems to.
+        if not found or _DIGITS.fullmatch(digits) is None or _SPECIAL_IN.search(body) is not None:
+            return None
+        try:
+            return body.decode(), int(digits)
+        except UnicodeDecodeError:
+            return None
+
     def read_row(self, chunk: bytes, at: int, *, event_bytes_max: int) -> list[Event]:
         """The events of this template that stand at ``at`` in a row, up to the first that is not sound."""
         head, middle, tail, number_first, _ = self
@@ -117,37 +141,99 @@ class Event(NamedTuple):
     number: int
 
 
+class Known:
+    """A template and the site of its text: what the next events may be.
+
+    In an answer that is not ``watched`` nothing moves.
+    """
+
+    __slots__ = ("_said", "_settled", "_sources", "_watched", "site", "template")
+
+    def __init__(self, template: Template, site: Site, *, watched: bool) -> None:
+        self.template = template
+        self.site = site
+        self._watched = watched
+        self._sources = tuple([one.repeat.source for one in template.again])
+        # What stood in the settled template when it was made.
+        self._said: list[str] = []
+        self._settled = template
+
+    def settled(self) -> Template:
+        """The template as the client gets it now; itself where that is how it came."""
+        if self._sources:
+            said = [source.written for source in self._sources]
+            if said != self._said:
+                self._said, self._settled = said, self.template.settled()
+        return self._settled
+
+    def event(self, raw: bytes, text: str, number: int) -> KnownEvent:
+        """One event, with its text at the site."""
+        site = self.site
+        if text:
+            site.came.append(text)
+        if site.reader is None:
+            return KnownEvent(self, raw, number, text, text, text)
+        spelled, shown = site.reader.feed(text)
+        return KnownEvent(self, raw, number, text, shown, spelled if self._watched else text)
+
+    def run(self, events: Sequence[Event]) -> KnownRun:
+        """Events in a row, with their texts at the site."""
+        site, came = self.site, tuple([event.text for event in events])
+        if said := "".join(came):
+            site.came.append(said)
+        if site.reader is None:
+            return KnownRun(self, tuple(events), came, came, came)
+        read = [site.reader.feed(text) for text in came]
+        spelled = tuple([one.spelled for one in read]) if self._watched else came
+        return KnownRun(self, tuple(events), came, tuple([one.text for one in read]), spelled)
+
+
+class KnownEvent(NamedTuple):
+    """The token of one event; its texts are those that ``KnownRun`` has of each."""
+
+    known: Known
+    raw: bytes
+    number: int
+    came: str
+    shown: str
+    spelled: str
+
+    def with_texts(self, texts: Sequence[str], numbers: Numbers) -> bytes:
+        """The event, so that it says the one text; nothing where there is none."""
+        if not texts:
+            return b""
+        known, raw, came, before = self.known, self.raw, self.number, self.spelled
+        template, site = known.settled(), known.site
+        text = spelled = texts[0]
+        if site.writer is not None:
+            spelled = site.writer.feed(text)
+        if text == self.shown:
+            spelled = before
+        site.goes(spelled)
+        told = numbers.of(came)
+        if spelled == self.came and told == came and template is known.template:
+            return raw
+        return template.written(spelled, told)
+
+
 class KnownRun(NamedTuple):
-    """The token of events of one template, of which each has a delta.
+    """The token of events of one template in a row, of which each has a delta.
 
     ``came`` are their texts, ``shown`` those of the deltas, ``spelled`` what stands for them where they are
     not changed: other than what came where an escape reaches into the next event and moves there.
     """
 
-    template: Template
-    site: Site
+    known: Known
     events: tuple[Event, ...]
     came: tuple[str, ...]
     shown: tuple[str, ...]
     spelled: tuple[str, ...]
 
-    @classmethod
-    def of(cls, template: Template, site: Site, events: Sequence[Event], *, watched: bool) -> KnownRun:
-        """A run at its site; in an answer that is not ``watched`` nothing moves."""
-        came = tuple([event.text for event in events])
-        if said := "".join(came):
-            site.came.append(said)
-        if site.reader is None:
-            return cls(template, site, tuple(events), came, came, came)
-        read = [site.reader.feed(text) for text in came]
-        spelled = tuple([one.spelled for one in read]) if watched else came
-        return cls(template, site, tuple(events), came, tuple([one.text for one in read]), spelled)
-
     def with_texts(self, texts: Sequence[str], numbers: Numbers) -> bytes:
         """The first events, so that they say ``texts``."""
-        template = self.template.settled()
-        as_it_came = template is self.template
-        writer, site = self.site.writer, self.site
+        template, site = self.known.settled(), self.known.site
+        as_it_came = template is self.known.template
+        writer = site.writer
         if as_it_came and writer is None and tuple(texts) == self.came and not numbers.moved:
             # Nearly every run: nothing was found, and nothing was held.
             numbers.of(self.events[-1].number)
