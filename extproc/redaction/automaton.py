@@ -247,7 +247,7 @@ class Automaton:
         self.last = frozenset(last)
         self.classes = Classes(tuple(set_ids))
         self._states: dict[tuple[object, ...], State] = {}
-        self._starts: dict[tuple[int, int, int], State] = {}
+        self._starts: dict[tuple[int, int, int, int], State] = {}
         self._prefilters: dict[int, re.Pattern[str]] = {}
         self._beginnings: dict[int, re.Pattern[str]] = {}
 
@@ -305,20 +305,26 @@ class Automaton:
         needs = cs.of_chars(self.rules[number].needs)
         return ahead(measured.positions.chars, needs, measured.chars_max)
 
-    def start(self, before: int, taken: int, mask: int = -1) -> State:
-        """The masked rules' state after a first character of class ``taken`` that follows ``before``."""
-        found = self._starts.get((before, taken, mask))
+    def start(self, before: int, taken: int, mask: int = -1, beside: int | None = None) -> State:
+        """The masked rules' state after a first character of class ``taken`` that follows ``before``.
+
+        ``beside`` is the neighbour's own class, where another one counts for what it excludes.
+        """
+        key = (before, taken, mask, before if beside is None else beside)
+        found = self._starts.get(key)
         if found is None:
             inside = self.classes.inside[taken]
             firsts = [
                 position
                 for boundary, positions in self._first.items()
-                if self.bounded(boundary, inside=inside, beside=before)
+                if self.bounded(
+                    boundary, inside=inside, beside=key[3] if boundary is Boundary.WORD else before
+                )
                 for position in positions
                 if mask >> self.rule_of[position] & 1
             ]
             found = self.state(self.taking(firsts, taken), inside=inside)
-            self._starts[before, taken, mask] = found
+            self._starts[key] = found
         return found
 
     def step(self, positions: Iterable[int], taken: int) -> frozenset[int]:

@@ -26,6 +26,7 @@ from extproc.redaction.growing import Growing
 from extproc.redaction.operators import REDACT
 from extproc.redaction.plan import Finder, Plan
 from extproc.redaction.thread import Piece, Thread
+from extproc.redaction.transducer import LeftOf
 
 if TYPE_CHECKING:
     import re
@@ -91,7 +92,7 @@ class RuleScanner:
     """Scans one channel. Not safe for use from several threads at once."""
 
     __slots__ = (
-        *("_base", "_begun", "_behind", "_closed", "_growing", "_kept", "_plan", "_released", "_sent"),
+        *("_base", "_begun", "_behind", "_closed", "_growing", "_kept", "_left", "_plan", "_released", "_sent"),
         "_threads",
     )
 
@@ -123,6 +124,7 @@ class RuleScanner:
         # up to where that has been tried, before which nothing begins otherwise.
         self._behind = -1
         self._begun = 0
+        self._left = LeftOf()
         self._growing = Growing(self._plan)
         self._closed = False
 
@@ -192,6 +194,8 @@ class RuleScanner:
         found = find(buffer, unread)
         if found is None and not self._threads and self._behind < 0 and not eof:
             # Prose: nothing is held before it, and nothing can begin in it.
+            if find is not self._plan.find:
+                self._left.neighbour(buffer, len(buffer), self._base)
             self._base += len(buffer) - 1
             self._released = self._base + 1
             self._kept = buffer[-1]
@@ -201,6 +205,8 @@ class RuleScanner:
             self._move(piece, decided)
             self._begin_behind(piece, decided)
             self._begin(find, found, piece, decided)
+        if find is not self._plan.find:
+            self._left.neighbour(buffer, len(buffer), self._base)
         self._release(buffer, decided.text)
         self._closed = eof
         return decided.scan()
@@ -286,8 +292,11 @@ class RuleScanner:
             if at == len(buffer):
                 return
             if at >= covered:
-                before = automaton.classes[buffer[at - 1]] if at else EDGE
-                thread = Thread(at + base, automaton.start(before, classes[at - first], mask))
+                before = beside = EDGE
+                if at:
+                    before = automaton.classes[self._left.neighbour(buffer, at, base)]
+                    beside = automaton.classes[buffer[at - 1]]
+                thread = Thread(at + base, automaton.start(before, classes[at - first], mask, beside))
                 thread.run(piece, at - first + 1)
                 if thread.state is not None or thread.end >= 0:
                     self._place(thread, piece, decided)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from extproc.domain.limits import LIMITS
+from extproc.redaction.transducer import is_shaded
 
 try:
     from extproc.redaction import _kernel as compiled
@@ -117,5 +118,7 @@ class Kernel:
         return self._arrive(self._automaton.start(before, taken, self._mask))
 
     def _classify(self, code_point: int) -> int:
+        if is_shaded(code_point):
+            return 0
         number = self._automaton.classes[chr(code_point)]
         return number if number < compiled.CLASSES else 0

@@ -124,23 +124,26 @@ class Thread:
     def _decide(self, asked: list[tuple[int, int]], piece: Piece) -> None:
         """The longest end whose validator holds, unless a rule without one has a better."""
         asked.sort(reverse=True)
+        read_to, read_as = -1, ("",)
         for end, negated in asked:
             rule = -negated
             if end < self.end or (end == self.end and rule >= self.rule):
                 return
             validator = piece.rules[rule].validator
-            value = piece.buffer[self.start - piece.base : end - piece.base]
-            if validator is None or _holds(validator, value):
+            if end != read_to:
+                # Once for all that are asked about it.
+                read_to, read_as = end, readings(piece.buffer[self.start - piece.base : end - piece.base])
+            if validator is None or _holds(validator, read_as):
                 self.end = end
                 self.rule = rule
                 return
 
 
-def _holds(validator: Validator, value: str) -> bool:
+def _holds(validator: Validator, read_as: tuple[str, ...]) -> bool:
     """Whether a value holds in any of its readings."""
-    if value.isascii():
-        return validator(value)
-    return any(_holds_as_read(validator, reading) for reading in readings(value))
+    if len(read_as) == 1:
+        return validator(read_as[0])
+    return any(_holds_as_read(validator, reading) for reading in read_as)
 
 
 def _holds_as_read(validator: Validator, reading: str) -> bool:

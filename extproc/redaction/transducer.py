@@ -82,11 +82,75 @@ _SEEN_LETTERS: Final = {
     **{code: read for code, read in READ_AS.items() if read.isalpha() or _TAGS[0] <= code <= _TAGS[1]},
 }
 _WORD: Final = re.compile(r"\S+")
+_DECIMALS: Final = frozenset(
+    code for code in READ_AS if unicodedata.decimal(chr(code), None) is not None and code < _TAGS[0]
+)
+_SIGNS: Final = frozenset(
+    code for code, read in READ_AS.items() if read[-1].isdigit() and code < _TAGS[0]
+) - _DECIMALS
+_SHADED: Final = frozenset(_WITHOUT_UNSEEN) | _DECIMALS | _SIGNS
+_TAG: Final = re.compile(cs.class_source((_TAGS,)))
 _LATIN: Final = re.compile("[A-Za-z\uff21-\uff5a\U0001d400-\U0001d6a3\U000e0041-\U000e007a]")
 DISGUISED: Final = re.compile(
     cs.class_source(cs.union(UNSEEN, cs.charset((code, code) for code in READ_AS)))
 )
 """Finds a character that is read as anything but itself. Text that ``isascii`` has none."""
+
+
+class LeftOf:
+    """What stands left of the places of one channel, as boundaries see it where a match would begin.
+
+    That is the neighbour as it came, but where it is disguised and the text goes on as a number: behind a
+    digit that looks otherwise, or a digit and what is not seen, no number begins. One sign for a number
+    (a footnote's, a list's) parts, several are digits. A tag before a tag is what it spells. Without this
+    every character of a disguised number would begin one.
+    """
+
+    __slots__ = ("_known", "_known_to")
+
+    def __init__(self) -> None:
+        self._known = ""  # a digit, a sign or "" for neither, before the offset up to which it is known
+        self._known_to = 0
+
+    def neighbour(self, buffer: str, at: int, base: int) -> str:
+        """What counts as the character left of ``buffer[at]``; ``base`` is the offset of the buffer.
+
+        Places must be asked for in order, and each text's end (where ``at`` is its length) too.
+        """
+        before = buffer[at - 1]
+        if before.isascii():
+            return before
+        if is_tag(before) and is_tag(buffer[at : at + 1]):
+            return chr(ord(before) - _TAGS[0])
+        return "0" if self._number(buffer, at, base) == "0" else before
+
+    def _number(self, buffer: str, at: int, base: int) -> str:
+        least, found = max(self._known_to - base, 0), ""
+        place = at
+        while place > least:
+            code = ord(buffer[place - 1])
+            if code in _SIGNS:
+                found += "s"
+            elif code in _DECIMALS or 0x30 <= code <= 0x39:  # noqa: PLR2004  ASCII digits
+                found += "0"
+            if len(found) > 1 or not (code in _SIGNS or is_unseen(code)):
+                break
+            place -= 1
+        else:
+            found += self._known if place + base == self._known_to else ""
+        self._known = "" if not found else "0" if found != "s" else "s"
+        self._known_to = at + base
+        return self._known
+
+
+def is_tag(char: str) -> bool:
+    """Whether a character is a tag that spells one of ASCII."""
+    return bool(char) and _TAGS[0] + 0x20 <= ord(char) < _TAGS[1]
+
+
+def is_shaded(code_point: int) -> bool:
+    """Whether more than the character itself counts for what begins behind it; see ``LeftOf``."""
+    return code_point in _SHADED
 
 
 def is_unseen(code_point: int) -> bool:
@@ -118,7 +182,9 @@ def undisguised(text: str) -> str:
 
 
 def readings(text: str) -> tuple[str, ...]:
-    """A text as it came, and as it is seen with and without its tags."""
-    if text.isascii():
+    """A text as it came, and as it is seen with and without its tags: each once."""
+    if text.isascii() or DISGUISED.search(text) is None:
         return (text,)
-    return (text, text.translate(_SEEN), text.translate(_SEEN_WITHOUT_TAGS))
+    seen_with = text.translate(_SEEN)
+    seen_without = seen_with if _TAG.search(text) is None else text.translate(_SEEN_WITHOUT_TAGS)
+    return (text, seen_with) if seen_with == seen_without else (text, seen_with, seen_without)

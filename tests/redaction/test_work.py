@@ -9,6 +9,7 @@ import heapq
 import itertools
 import random
 from dataclasses import dataclass
+from hashlib import sha256
 
 import pytest
 from redaction_texts import EXAMPLES
@@ -19,6 +20,7 @@ from extproc.redaction.engine import RuleScanner
 from extproc.redaction.packs import default_automaton
 from extproc.redaction.plan import Plan
 from extproc.redaction.thread import Thread
+from extproc.redaction.validators import generic
 from extproc.redaction.watches import default_mask
 
 # The engine alone: the kernel counts its own steps and leaves what costs more to it.
@@ -84,6 +86,7 @@ KNOWN = [
 @dataclass
 class Counter:
     units: int = 0
+    questions: int = 0
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +103,7 @@ def counter(monkeypatch):
 
         def _decide(self, asked, piece):
             counted.units += len(asked)
+            counted.questions += len(asked)
             super()._decide(asked, piece)
 
     monkeypatch.setattr(engine, "Thread", Counted)
@@ -108,9 +112,37 @@ def counter(monkeypatch):
 
 def units_per_char(counter, pattern, chars=CHARS):
     text = pattern * (chars // len(pattern) + 1)
-    counter.units = 0
+    counter.units = counter.questions = 0
     RuleScanner.of(PLAN).feed(text, eof=True)
     return counter.units / len(text)
+
+
+DISGUISED_DIGITS = [
+    *("\uff11", "1\u200b", "\u2460", "\u24601", "\uff11 ", "1\uff11", "1\u0332", "1\U000e0031", "1.\uff11."),
+    *("\uff11\uff12\uff13\uff14 ", "\u00b2", "1-\uff11", "\u0663", "\uff14111 1111 ", "\U000e0031"),
+]
+DISGUISED_LETTERS = ["\uff41", "3\uff41", "a\u200b", "bc1" + "\uff51" * 30]
+
+
+@pytest.mark.parametrize("pattern", DISGUISED_DIGITS, ids=ascii)
+def test_disguised_digits_cost_no_more(counter, pattern):
+    assert units_per_char(counter, pattern) <= UNITS_PER_CHAR_MAX
+
+
+@pytest.mark.parametrize("pattern", DISGUISED_LETTERS, ids=ascii)
+def test_disguised_letters_may_each_begin_a_mail_address(counter, pattern):
+    # Its name has up to 64 characters, and letters of other scripts do not bound it.
+    assert units_per_char(counter, pattern) <= 64 + UNITS_PER_CHAR_MAX
+    assert counter.questions <= 4 * CHARS
+
+
+def test_a_wallet_is_hashed_only_where_it_can_be_one(monkeypatch):
+    hashed = []
+    monkeypatch.setattr(generic.hashlib, "sha256", lambda of: hashed.append(of) or sha256(of))
+    assert not any(generic.bitcoin("1" * length) for length in range(25, 35))
+    assert not any(generic.bitcoin("3" * length) for length in range(25, 35))
+    assert len(hashed) <= 4
+    assert generic.bitcoin("16Yeky6GMjeNkAiNcBY7ZhrLoMSgg1BoyZ")
 
 
 @pytest.mark.parametrize("pattern", [*KNOWN, *EXAMPLES[::2]])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -108,10 +109,40 @@ def is_free(text: str, start: int, last_end: int) -> bool:
     return start == last_end or (start == last_end + 1 > 0 and not text[last_end].isalnum())
 
 
+def beside(rule: Rule, text: str, start: int) -> str:
+    return text[start - 1 : start] if rule.left is Boundary.WORD or not start else left_of(text, start)
+
+
+def is_tag(char: str) -> bool:
+    return "\U000e0020" <= char <= "\U000e007e"
+
+
+def left_of(text: str, start: int) -> str:
+    """What counts as the neighbour before a match: the one that is there, but in disguised numbers."""
+    before = text[start - 1 : start]
+    if before.isascii():
+        return before
+    if is_tag(before) and is_tag(text[start]):
+        return chr(ord(before) - 0xE0000)
+    signs = 0
+    for char in reversed(text[:start]):
+        if is_unseen(char):
+            continue
+        read = char if char.isascii() else READ_AS.get(ord(char), char)
+        if not read[-1].isascii() or not read[-1].isdigit():
+            break
+        if char.isascii() or unicodedata.decimal(char, None) is not None:
+            return "0"
+        signs += 1
+        if signs > 1:
+            return "0"
+    return before
+
+
 def ends(rule: Rule, text: str, start: int, last_end: int = -1) -> list[int]:
     body = compiled(rule)
     free = is_free(text, start, last_end)
-    if not free and not bounded(rule.left, text[start - 1 : start] if start else "", text[start]):
+    if not free and not bounded(rule.left, beside(rule, text, start), text[start]):
         return []
     # What follows is read in the middle of the text, and may be read as nothing at its end.
     if not any(body.match(reading) for reading in written_out(text[start:] + "\0")):

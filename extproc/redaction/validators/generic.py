@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
+from functools import lru_cache, reduce
+from operator import xor
 from typing import Final
 
 from extproc.redaction.validators.digits import alnum_of, digits_of, luhn, one_kind
@@ -184,15 +186,22 @@ def imei(value: str) -> bool:
 
 _BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _BASE58_BYTES: Final = 25
+_BASE58_P2SH_CHARS: Final = 34
 _BECH32: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _BECH32_CHECKS: Final = (1, 0x2BC830A3)  # BIP 173 and BIP 350
 _BECH32_STEPS: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+_BECH32_TOPS: Final = tuple(
+    reduce(xor, (step for bit, step in enumerate(_BECH32_STEPS) if top >> bit & 1), 0) for top in range(32)
+)
 
 
 def bitcoin(value: str) -> bool:
     """A Bitcoin address: base58 with a double SHA-256 check, or bech32 / bech32m."""
     if value.lower().startswith("bc1"):
         return _bech32(value)
+    # What a version byte and that many leading zeros leave: no other length is worth a look.
+    if len(value) not in _base58_chars(value[0], len(value) - len(value.lstrip("1"))):
+        return False
     number = 0
     for char in value:
         number = number * 58 + _BASE58.index(char)
@@ -201,6 +210,21 @@ def bitcoin(value: str) -> bool:
     decoded = number.to_bytes(_BASE58_BYTES, "big")
     check = hashlib.sha256(hashlib.sha256(decoded[:-4]).digest()).digest()
     return check[:4] == decoded[-4:]
+
+
+@lru_cache(maxsize=64)
+def _base58_chars(version: str, zeros: int) -> frozenset[int]:
+    """How many characters an address can have: of version 5, or of 0 with so many zero bytes."""
+    if version != "1":
+        return frozenset({_BASE58_P2SH_CHARS})
+    if not zeros <= _BASE58_BYTES:
+        return frozenset()
+    least, most = (0, 0) if zeros == _BASE58_BYTES else (256 ** (24 - zeros), 256 ** (25 - zeros) - 1)
+    return frozenset(
+        zeros + length
+        for length in range(_BASE58_P2SH_CHARS + 1)
+        if least < 58**length and 58**length // 58 <= most
+    )
 
 
 def _bech32(value: str) -> bool:
@@ -213,6 +237,5 @@ def _bech32(value: str) -> bool:
     for word in words:
         top = check >> 25
         check = (check & 0x1FFFFFF) << 5 ^ word
-        for bit, step in enumerate(_BECH32_STEPS):
-            check ^= step if top >> bit & 1 else 0
+        check ^= _BECH32_TOPS[top]
     return check in _BECH32_CHECKS
