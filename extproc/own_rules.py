@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from extproc.domain.limits import LIMITS
 from extproc.policy.loading import RuleFault
 from extproc.redaction.automaton import Automaton, compile_rules
-from extproc.redaction.engine import redact
+from extproc.redaction.engine import Plan, RuleScanner, ScanOverflowError, redact
 from extproc.redaction.packs import ALL_RULES, default_automaton
 from extproc.redaction.rules import Boundary, Rule, RuleError
 from extproc.redaction.validators import VALIDATORS
@@ -21,6 +23,8 @@ _PACKS: Final = {rule.entity_type: rule.pack for rule in ALL_RULES}
 _NAMES: Final = frozenset(rule.name for rule in ALL_RULES)
 # Rule sets that are compiled at once: those of recent files.
 _SETS_MAX: Final = 4
+# Of a rule's own characters, those of which texts are made that could begin it at many places.
+_PROBED_CHARS: Final = 12
 
 
 def automaton_of(entries: tuple[RuleEntry, ...]) -> Automaton:
@@ -107,6 +111,11 @@ def _body_faults(number: int, entry: RuleEntry) -> list[RuleFault]:
             "what may go on needs `right: none`"
         )
         return [RuleFault(rule=number, field=("pattern",), what=error.why, instead=instead)]
+    if _crowds(alone):
+        most = LIMITS.scan_threads_max // 2
+        what = f"may begin at more than {most} places of a text before one is decided"
+        instead = "let it begin with characters that cannot go on in it, or make it shorter"
+        return [RuleFault(rule=number, field=("pattern",), what=what, instead=instead)]
     faults = []
     for field, examples, wanted in (("matches", entry.matches, True), ("rejects", entry.rejects, False)):
         for at, text in enumerate(examples):
@@ -117,3 +126,26 @@ def _body_faults(number: int, entry: RuleEntry) -> list[RuleFault]:
                 instead = "change the rule or the example"
                 faults.append(RuleFault(rule=number, field=(field, at), what=what, instead=instead))
     return faults
+
+
+def _crowds(alone: Automaton) -> bool:
+    """Whether a rule by itself comes near the live starts that a channel may have.
+
+    Asked of texts of its own characters, one and two at a time, and of its examples: with some room, since
+    all rules share the bound and other texts might have more.
+    """
+    (measured,), (rule,) = alone.shapes, alone.rules
+    low = [chars[0][0] for chars in dict.fromkeys(measured.positions.chars)]
+    high = [chars[-1][1] for chars in dict.fromkeys(measured.positions.chars)]
+    chars = [chr(code) for code in dict.fromkeys(low + high)][:_PROBED_CHARS]
+    units = [one + other for one, other in itertools.product(chars, repeat=2)]
+    plan = Plan(alone, mask=alone.mask(), compiled=False)
+    for unit in dict.fromkeys([*units, *rule.matches]):
+        scanner = RuleScanner.of(plan)
+        try:
+            scanner.feed((unit * LIMITS.rule_hold_chars_max)[: LIMITS.rule_hold_chars_max])
+        except ScanOverflowError:
+            return True
+        if scanner.live_starts > LIMITS.scan_threads_max // 2:
+            return True
+    return False

@@ -10,7 +10,7 @@ from extproc import policies
 from extproc.domain.errors import PolicyError
 from extproc.domain.limits import LIMITS
 from extproc.domain.scanning import RuleWatch
-from extproc.own_rules import automaton_of, own_automaton
+from extproc.own_rules import automaton_of, own_automaton, rule_faults
 from extproc.policy.model import Beside, RuleEntry
 from extproc.redaction.packs import default_automaton
 from extproc.redaction.rules import Boundary
@@ -149,3 +149,20 @@ def test_a_reload_takes_changed_rules():
 
 def test_the_model_names_every_boundary():
     assert set(get_args(Beside)) == {boundary.value for boundary in Boundary}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left", "example"),
+    [
+        ("[a-z ]{1,500}X", "none", "aX"),
+        ("[ab]{1,300}X", "not_digit", "aX"),
+        ("a[a ]{0,500}X", "not_word", "a aX"),
+    ],
+)
+def test_a_rule_that_could_begin_at_too_many_places_is_refused(pattern, left, example):
+    crowded = entry(pattern=pattern, left=left, right="none", matches=(example,), rejects=("zz",))
+    (fault,) = rule_faults((crowded,))
+    assert (fault.field, fault.what.partition(" before")[0]) == (
+        ("pattern",),
+        "may begin at more than 128 places of a text",
+    )

@@ -172,6 +172,8 @@ class Limits:
     rule_positions_max: int = 4_096
     # States of one rule alone; more is a body that explodes. The largest shipped rule has under 1,500.
     rule_states_max: int = 8_192
+    # Moves that are looked at to make one rule's states: under a second. The largest shipped rule has 40,000.
+    rule_steps_max: int = 2_000_000
     # States that the union automaton keeps; they are made on demand and all dropped when full (16 MB).
     automaton_states_max: int = 16_384
     # Moves of one rule that has a naming part, by place and character (0.5 MB).

@@ -92,8 +92,8 @@ class RuleScanner:
     """Scans one channel. Not safe for use from several threads at once."""
 
     __slots__ = (
-        *("_base", "_begun", "_behind", "_closed", "_growing", "_kept", "_left", "_plan", "_released", "_sent"),
-        "_threads",
+        *("_base", "_begun", "_behind", "_closed", "_growing", "_kept", "_left", "_plan", "_released"),
+        *("_sent", "_threads"),
     )
 
     def __init__(
@@ -140,6 +140,11 @@ class RuleScanner:
         if self._threads and self._threads[0].end >= 0:
             held_from = self._threads[0].end
         return self._base + len(self._kept) - held_from
+
+    @property
+    def live_starts(self) -> int:
+        """Places where a match may have begun."""
+        return len(self._threads)
 
     @property
     def decided_chars(self) -> int:

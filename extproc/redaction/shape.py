@@ -58,9 +58,11 @@ def shape(rule: Rule) -> Shape:
         raise RuleError(rule.name, "a validated body must have a longest match")
     if longest is None and rule.right is not Boundary.NONE:
         raise RuleError(rule.name, "an unbounded body must end in no boundary")
+    decided_late = rule.validator is not None or rule.right is not Boundary.NONE
+    if decided_late and (longest is None or longest > LIMITS.rule_hold_chars_max):
+        raise RuleError(rule.name, f"must accept or die within {LIMITS.rule_hold_chars_max} chars")
     written = positions.build(node)
     moves = _determinise(rule.name, written)
-    decided_late = rule.validator is not None or rule.right is not Boundary.NONE
     hold = longest if decided_late else _longest_undecided(moves, written.last)
     if hold is None or hold > LIMITS.rule_hold_chars_max:
         raise RuleError(rule.name, f"must accept or die within {LIMITS.rule_hold_chars_max} chars")
@@ -78,10 +80,14 @@ def _determinise(name: str, written: Positions) -> _Moves:
     start: frozenset[int] = frozenset()
     moves: _Moves = {}
     waiting = [start]
+    steps = 0
     while waiting:
         state = waiting.pop()
         if state in moves:
             continue
+        steps += sum(len(written.follow[position]) for position in state)
+        if steps > LIMITS.rule_steps_max:
+            raise RuleError(name, f"explodes: more than {LIMITS.rule_steps_max} steps")
         if len(moves) >= LIMITS.rule_states_max:
             raise RuleError(name, f"explodes: more than {LIMITS.rule_states_max} states")
         targets = {after for position in state for after in written.follow[position]}

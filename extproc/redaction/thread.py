@@ -124,7 +124,8 @@ class Thread:
     def _decide(self, asked: list[tuple[int, int]], piece: Piece) -> None:
         """The longest end whose validator holds, unless a rule without one has a better."""
         asked.sort(reverse=True)
-        read_to, read_as = -1, ("",)
+        read_to = -1
+        read_as: tuple[str, ...] = ()
         for end, negated in asked:
             rule = -negated
             if end < self.end or (end == self.end and rule >= self.rule):

@@ -21,12 +21,19 @@ def rule(body, *, right=Boundary.NONE, validator=None):
         ("a{600}b", "must accept or die"),
         ("x(?:a*b)*", "must accept or die"),
         ("[ab]{0,40}a[ab]{20}", "explodes"),
+        ("a?" * 1600 + "b", "explodes: more than 2000000 steps"),
     ],
 )
 def test_bodies_that_are_refused(body, why):
     with pytest.raises(RuleError, match=why) as caught:
         shape(rule(body))
     assert caught.value.rule == "r"
+
+
+def test_what_holds_too_much_is_refused_before_its_states_are_made(monkeypatch):
+    monkeypatch.setattr("extproc.redaction.shape._determinise", lambda *_: pytest.fail("made"))
+    with pytest.raises(RuleError, match="must accept or die"):
+        shape(rule("a?" * 1600 + "b", right=Boundary.NOT_WORD))
 
 
 def test_an_endless_body_cannot_be_validated():
