@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from judging import cuts, pieces_of
 
 from extproc.domain.limits import LIMITS
-from extproc.guards._json_values import NotJsonError, read_json
 from extproc.guards._json_syntax import JsonSyntax
+from extproc.guards._json_values import NotJsonError, read_json
 
 
 def wrong_at(*pieces):
