@@ -55,6 +55,7 @@ def _rule(entry: RuleEntry) -> Rule:
         entity_type=entry.entity_type,
         pack=entry.pack,
         body=entry.pattern,
+        naming=entry.naming,
         left=Boundary(entry.left),
         right=Boundary(entry.right),
         validator=VALIDATORS[entry.validator] if entry.validator else None,

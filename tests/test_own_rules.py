@@ -32,7 +32,7 @@ def entry(**changes):
 def text_of(*entries, guard="{}"):
     rows = [
         f"  - {{name: {one.name}, entity_type: {one.entity_type}, pattern: '{one.pattern}',"
-        f" pack: {one.pack}, right: {one.right}, validator: '{one.validator}',"
+        f" naming: '{one.naming}', pack: {one.pack}, right: {one.right}, validator: '{one.validator}',"
         f" default: {str(one.default).lower()},"
         f" matches: {list(one.matches)}, rejects: {list(one.rejects)}}}\n"
         for one in entries
@@ -72,6 +72,15 @@ def test_a_rule_that_does_not_count_by_default_counts_by_name():
     assert redactor((watch("ACME_BADGE"),)).feed("AC-123456", eof=True).released == "[ACME_BADGE]"
 
 
+def test_what_names_a_value_stays(tmp_path):
+    named = {"naming": "badge(?: no)? ", "pattern": r"\d{6}", "matches": ("badge no 123456",)}
+    own = entry(**named, rejects=("123456",))
+    assert "1 rule of its own" in check(tmp_path, text_of(own))
+    redactor = policies.new_redactor(PEPPER, (own,))
+    ((finding, replacement),) = redactor.find("my badge 123456", watch("ACME_BADGE"))
+    assert (finding.start, finding.end, replacement) == (9, 15, "[ACME_BADGE]")
+
+
 def test_guards_may_name_what_the_files_rules_find(tmp_path):
     named = "{entity_types: [ACME_BADGE], operators: {ACME_BADGE: 'mask:2'}}"
     assert check(tmp_path, text_of(entry(), guard=named))
@@ -85,6 +94,8 @@ def test_guards_may_name_what_the_files_rules_find(tmp_path):
         ({"pattern": "a*", "matches": ("a",)}, "pattern", "matches the empty string"),
         ({"pattern": "(ab"}, "pattern", "unfinished"),
         ({"pattern": "(?=a)b"}, "pattern", "look-around"),
+        ({"naming": "(?=a)b"}, "pattern", "look-around.*, in its naming part"),
+        ({"naming": "a?"}, "pattern", "naming part that matches the empty string"),
         ({"pattern": "a+"}, "pattern", "unbounded body"),
         ({"pattern": "a+", "right": "none", "validator": "luhn"}, "pattern", "longest match"),
         ({"pattern": "(?:a|b)*a(?:a|b){14}c", "right": "none"}, "pattern", "explodes"),

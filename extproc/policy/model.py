@@ -169,6 +169,11 @@ class RuleEntry(_Strict):
     pattern: Annotated[str, StringConstraints(min_length=1, max_length=LIMITS.rule_pattern_chars_max)] = (
         Field(description=_PATTERN)
     )
+    naming: Annotated[str, StringConstraints(max_length=LIMITS.rule_pattern_chars_max)] = Field(
+        default="",
+        json_schema_extra=_without_default,
+        description="What must stand directly before it and stays, such as a word: a pattern too.",
+    )
     left: Beside = Field(default="not_word", description=_BESIDE)
     right: Beside = Field(default="not_word", description=_BESIDE)
     validator: str = Field(

@@ -28,9 +28,9 @@ class Replace:
 class Mask:
     """Hide all but the last ``keep_last`` letters and digits; what separates them stays.
 
-    What JSON would escape is hidden too: a value may stand in a document within a document. A value with no
-    more than twice as many letters and digits is hidden whole. Of one longer than ``mask_chars_max`` only the
-    end is written.
+    What JSON would escape is hidden too: a value may stand in a document within a document. One with no
+    more than twice as many letters and digits is hidden whole. Of a value longer than ``mask_chars_max``
+    only the end is written.
     """
 
     keep_last: int

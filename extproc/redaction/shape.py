@@ -45,11 +45,16 @@ def shape(rule: Rule) -> Shape:
     """Read and measure a rule. Raises RuleError for one that cannot run in bounded memory."""
     try:
         value = pattern.parse(rule.body, ignore_case=rule.ignore_case)
-        naming = pattern.parse(rule.naming, ignore_case=rule.ignore_case)
     except pattern.PatternError as error:
         raise RuleError(rule.name, str(error)) from None
-    if pattern.nullable(value) or (rule.naming and pattern.nullable(naming)):
+    try:
+        naming = pattern.parse(rule.naming, ignore_case=rule.ignore_case)
+    except pattern.PatternError as error:
+        raise RuleError(rule.name, f"{error}, in its naming part") from None
+    if pattern.nullable(value):
         raise RuleError(rule.name, "matches the empty string")
+    if rule.naming and pattern.nullable(naming):
+        raise RuleError(rule.name, "has a naming part that matches the empty string")
     node = pattern.joined(naming, value) if rule.naming else value
     if pattern.positions(node) > LIMITS.rule_positions_max:
         raise RuleError(rule.name, f"more than {LIMITS.rule_positions_max} positions")
