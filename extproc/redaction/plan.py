@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from extproc.redaction.kernel import AVAILABLE, Kernel
 from extproc.redaction.naming import Naming
 from extproc.redaction.operators import REDACT, needs_value, replacement
-from extproc.redaction.transducer import DISGUISED
+from extproc.redaction.transducer import is_plain
 
 if TYPE_CHECKING:
     import re
@@ -90,6 +90,4 @@ class Plan:
 
     def finder(self, text: str) -> Finder:
         """What finds where a rule could begin in a text."""
-        if text.isascii() or DISGUISED.search(text) is None:
-            return self.find
-        return self.find_disguised
+        return self.find if is_plain(text) else self.find_disguised

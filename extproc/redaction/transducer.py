@@ -32,9 +32,15 @@ UNSEEN: Final[CharSet] = cs.charset(
         *((0x180B, 0x180F), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x20D0, 0x20FF)),
         *((0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8)),
         *((0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF)),
+        # Controls but white space, blanks that are none, and marks of single scripts and of annotations.
+        *((0x00, 0x08), (0x0E, 0x1F), (0x7F, 0x84), (0x86, 0x9F), (0x2800, 0x2800), (0xFFF9, 0xFFFB)),
+        *((0x483, 0x489), (0x1AB0, 0x1AFF), (0x1DC0, 0x1DFF), (0x2DE0, 0x2DFF), (0xA66F, 0xA672)),
+        *((0xA674, 0xA67D), (0xA69E, 0xA69F), (0xA8E0, 0xA8F1), (0xFE20, 0xFE2F), (0x10376, 0x1037A)),
+        *((0x13430, 0x13440), (0x1D159, 0x1D159), (0x1D165, 0x1D172), (0x1D242, 0x1D244)),
+        *((0x11366, 0x1136C), (0x11370, 0x11374), (0x1E000, 0x1E02A)),
     ]
 )
-"""Zero-width, bidirectional and formatting characters, marks on the letter before, and tags."""
+"""Zero-width, bidirectional and formatting characters, controls, marks on the letter before, and tags."""
 
 # What each character of the first string looks like stands below it.
 _ALIKE: Final = (
@@ -85,16 +91,17 @@ _WORD: Final = re.compile(r"\S+")
 _DECIMALS: Final = frozenset(
     code for code in READ_AS if unicodedata.decimal(chr(code), None) is not None and code < _TAGS[0]
 )
-_SIGNS: Final = frozenset(
-    code for code, read in READ_AS.items() if read[-1].isdigit() and code < _TAGS[0]
-) - _DECIMALS
+_SIGNS: Final = (
+    frozenset(code for code, read in READ_AS.items() if read[-1].isdigit() and code < _TAGS[0]) - _DECIMALS
+)
 _SHADED: Final = frozenset(_WITHOUT_UNSEEN) | _DECIMALS | _SIGNS
 _TAG: Final = re.compile(cs.class_source((_TAGS,)))
 _LATIN: Final = re.compile("[A-Za-z\uff21-\uff5a\U0001d400-\U0001d6a3\U000e0041-\U000e007a]")
 DISGUISED: Final = re.compile(
     cs.class_source(cs.union(UNSEEN, cs.charset((code, code) for code in READ_AS)))
 )
-"""Finds a character that is read as anything but itself. Text that ``isascii`` has none."""
+"""Finds a character that is read as anything but itself."""
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 
 
 class LeftOf:
@@ -118,7 +125,7 @@ class LeftOf:
         Places must be asked for in order, and each text's end (where ``at`` is its length) too.
         """
         before = buffer[at - 1]
-        if before.isascii():
+        if not is_shaded(ord(before)):
             return before
         if is_tag(before) and is_tag(buffer[at : at + 1]):
             return chr(ord(before) - _TAGS[0])
@@ -153,6 +160,11 @@ def is_shaded(code_point: int) -> bool:
     return code_point in _SHADED
 
 
+def is_plain(text: str) -> bool:
+    """Whether every character is read as itself alone."""
+    return (_CONTROL if text.isascii() else DISGUISED).search(text) is None
+
+
 def is_unseen(code_point: int) -> bool:
     """Whether nothing is seen of a character. Tags spell ASCII all the same, for whoever can read them."""
     return code_point in _WITHOUT_UNSEEN
@@ -166,7 +178,7 @@ def also_read_as(chars: CharSet) -> CharSet:
 
 def seen(text: str) -> str:
     """A text as it is seen, tags read as what they spell."""
-    return text if text.isascii() else text.translate(_SEEN)
+    return text if is_plain(text) else text.translate(_SEEN)
 
 
 def undisguised(text: str) -> str:
@@ -174,7 +186,7 @@ def undisguised(text: str) -> str:
 
     Words of other scripts stay as they are, with the characters that join or part their letters.
     """
-    if text.isascii() or DISGUISED.search(text) is None:
+    if is_plain(text):
         return text
     return _WORD.sub(
         lambda word: word[0].translate(_SEEN_LETTERS) if _LATIN.search(word[0]) else word[0], text
@@ -183,7 +195,7 @@ def undisguised(text: str) -> str:
 
 def readings(text: str) -> tuple[str, ...]:
     """A text as it came, and as it is seen with and without its tags: each once."""
-    if text.isascii() or DISGUISED.search(text) is None:
+    if is_plain(text):
         return (text,)
     seen_with = text.translate(_SEEN)
     seen_without = seen_with if _TAG.search(text) is None else text.translate(_SEEN_WITHOUT_TAGS)

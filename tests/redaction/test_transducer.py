@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -219,6 +221,35 @@ def test_letters_in_words_are_undisguised(text, expected):
 @pytest.mark.parametrize("text", [*ORDINARY[:1], *ORDINARY[2:5], *ORDINARY[7:9]])
 def test_words_of_other_scripts_are_left_as_they_are(text):
     assert transducer.undisguised(text) == text
+
+
+# Signs that are seen, though Unicode counts them as formatting: they stand before or over numbers.
+SEEN_FORMATS = {
+    *range(0x600, 0x606),
+    *(0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD),
+    # Marks that change the letter before.
+    *(0x3099, 0x309A, 0x1133B),
+}
+
+
+def test_what_unicode_says_shows_nothing_is_unseen():
+    left = []
+    for code in range(0x110000):
+        category = unicodedata.category(chr(code))
+        combining = category in {"Mn", "Me"} and unicodedata.name(chr(code), "").startswith("COMBINING")
+        control = category == "Cc" and not (0x09 <= code <= 0x0D or code == 0x85)
+        if (combining or control or category == "Cf") and not transducer.is_unseen(code):
+            left.append(code)
+    assert set(left) <= SEEN_FORMATS
+
+
+@pytest.mark.parametrize(
+    "unseen", ["\x00", "\x08", "\x1b", "\x7f", "\x9f", "\ufffb", "\u1dc0", "\u2800"], ids=ascii
+)
+@pytest.mark.parametrize("plan", PLANS, ids=["kernel", "python"])
+def test_controls_are_seen_through(plan, unseen):
+    text = unseen.join(["41", "11 1111 11", "11 1111"])
+    assert RuleScanner.of(plan).feed(text, eof=True).released == "[CREDIT_CARD]"
 
 
 class TestReadings:

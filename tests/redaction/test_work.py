@@ -118,7 +118,8 @@ def units_per_char(counter, pattern, chars=CHARS):
 
 
 DISGUISED_DIGITS = [
-    *("\uff11", "1\u200b", "\u2460", "\u24601", "\uff11 ", "1\uff11", "1\u0332", "1\U000e0031", "1.\uff11."),
+    *("\uff11", "1\u200b", "\u2460", "\u24601", "\uff11 ", "1\uff11", "1\u0332", "1\U000e0031"),
+    *("1.\uff11.", "1\x00"),
     *("\uff11\uff12\uff13\uff14 ", "\u00b2", "1-\uff11", "\u0663", "\uff14111 1111 ", "\U000e0031"),
 ]
 DISGUISED_LETTERS = ["\uff41", "3\uff41", "a\u200b", "bc1" + "\uff51" * 30]

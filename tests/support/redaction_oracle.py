@@ -120,7 +120,7 @@ def is_tag(char: str) -> bool:
 def left_of(text: str, start: int) -> str:
     """What counts as the neighbour before a match: the one that is there, but in disguised numbers."""
     before = text[start - 1 : start]
-    if before.isascii():
+    if before.isascii() and not is_unseen(before):
         return before
     if is_tag(before) and is_tag(text[start]):
         return chr(ord(before) - 0xE0000)
@@ -145,7 +145,7 @@ def ends(rule: Rule, text: str, start: int, last_end: int = -1) -> list[int]:
     if not free and not bounded(rule.left, beside(rule, text, start), text[start]):
         return []
     # What follows is read in the middle of the text, and may be read as nothing at its end.
-    if not any(body.match(reading) for reading in written_out(text[start:] + "\0")):
+    if not any(body.match(reading) for reading in written_out(text[start:] + "\n")):
         return []
     return [
         end
