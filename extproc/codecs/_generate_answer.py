@@ -19,7 +19,7 @@ from extproc.domain.segment import Channel, Delta, Usage
 from extproc.domain.verdict import Reason
 from extproc.wire.buffers import BoundedBody
 from extproc.wire.json_leaves import key_text, number_text
-from extproc.wire.runs import Run, RunReader, template_of, write_run
+from extproc.wire.runs import Run, RunReader, template_of, write_one, write_run
 from extproc.wire.splice import Splice, encode_string, remove_members, splice
 from extproc.wire.sse import SseFrame
 from extproc.wire.strict_json import Array, Constant, Number, Object, Text, parse
@@ -144,6 +144,11 @@ class AnswerReader:
         if self._events is None:
             self._body.feed(chunk)
             return self._whole(self._body.take()) if eof else ()
+        alone = None if eof else self._events.alone(chunk)
+        if alone is not None:
+            # Nearly every chunk of an answer, and of a wire whose events are short many.
+            run, channel = alone
+            return (ResponseFrame(0, (Delta(channel, run.texts[0]),), run),)
         frames: list[ResponseFrame] = []
         for event in self._events.feed(chunk, eof=eof):
             if not isinstance(event, SseFrame):
@@ -156,7 +161,8 @@ class AnswerReader:
         """A frame's bytes with ``texts`` in place of its deltas; hidden members go."""
         located = frame.token
         if isinstance(located, Run):
-            return write_run(located, texts)
+            one_by_one = not frame.is_run and len(texts) == 1
+            return write_one(located, texts[0]) if one_by_one else write_run(located, texts)
         if not isinstance(located, Located) or len(texts) != len(located.texts):
             raise AssertionError("a frame of another session")
         for place, text in zip(located.texts, texts, strict=True):

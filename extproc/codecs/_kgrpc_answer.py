@@ -285,7 +285,7 @@ def _run_frame(run: Run) -> ResponseFrame:
     texts = run.texts
     if len(texts) == 1:
         # One message is a frame like any other, which costs less than a run of one.
-        return ResponseFrame(key=run.key, deltas=(Delta(run.channel, texts[0]),), token=run)
+        return ResponseFrame(run.key, (Delta(run.channel, texts[0]),), run)
     deltas = tuple([Delta(run.channel, text) for text in texts])
     return ResponseFrame(key=run.key, deltas=deltas, token=run, is_run=True)
 

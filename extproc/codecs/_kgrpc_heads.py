@@ -119,8 +119,11 @@ class Run(NamedTuple):
 
     def written(self, texts: tuple[str, ...]) -> bytes:
         """The first messages, so that they say ``texts``."""
-        pieces: list[bytes] = []
         opening = self.openings.by_length
+        if len(texts) == 1:
+            written = self.bodies[0] if texts == self.texts[:1] else texts[0].encode()
+            return opening(len(written)).goes + written
+        pieces: list[bytes] = []
         for body, before, text in zip(self.bodies, self.texts, texts, strict=False):
             written = body if text == before else text.encode()
             pieces += (opening(len(written)).goes, written)

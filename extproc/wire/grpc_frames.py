@@ -84,6 +84,14 @@ class FrameReader:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The payloads of all messages that a chunk completes; see ``messages``."""
+        size = len(chunk) - PREFIX_BYTES
+        if (
+            0 <= size <= self._bytes_max
+            and not self._buffer
+            and _PREFIX.unpack_from(chunk) == (_PLAIN, size)
+        ):
+            # One message and nothing else: how nearly every chunk of an answer comes.
+            return [chunk[PREFIX_BYTES:]]
         return list(self.messages(chunk))
 
     def messages(self, chunk: bytes) -> Iterator[bytes]:

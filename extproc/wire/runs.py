@@ -32,6 +32,8 @@ _TEMPLATES_MAX: Final = 4
 _SPECIAL: Final = bytes(range(0x20)) + b'"\\'
 _SPECIAL_IN: Final = re.compile(rb'[\x00-\x1f"\\]')
 _SOUND: Final = re.compile(STRING_BODY)
+# Of a run without any escape: its member by name would cost more, and runs of one are many.
+_PLAIN: Final = True
 _SURROGATE: Final = re.compile(rb"\\u[dD]")
 
 
@@ -88,12 +90,20 @@ class RunReader(Generic[_Meaning]):
         Raises:
             PeerError: as ``SseReader.feed``.
         """
-        if not eof and self._events.idle:
+        alone = None if eof else self.alone(chunk)
+        return self._feed(chunk, eof=eof) if alone is None else (alone,)
+
+    def alone(self, chunk: bytes) -> tuple[Run, _Meaning] | None:
+        """What ``feed`` gives of a chunk that is one event of a template and nothing else.
+
+        None for any other, which is not taken, and must be fed.
+        """
+        if self._events.idle:
             for template, meaning in self._known:
                 run = read_one(chunk, template, event_bytes_max=self._event_bytes_max)
                 if run is not None:
-                    return ((run, meaning),)
-        return self._feed(chunk, eof=eof)
+                    return run, meaning
+        return None
 
     def _feed(self, chunk: bytes, *, eof: bool) -> Iterator[SseFrame | tuple[Run, _Meaning]]:
         begun = self._events.take_back()
@@ -148,14 +158,15 @@ def read_one(chunk: bytes, template: Template, *, event_bytes_max: int) -> Run |
     if not (chunk.startswith(head) and chunk.endswith(tail)) or len(chunk) > event_bytes_max:
         return None
     # No quote in it: so the tail, which begins with one, stands at the chunk's end alone.
-    body = chunk[len(head) : -len(tail)]
-    if len(head) + len(body) + len(tail) != len(chunk) or _SPECIAL_IN.search(body) is not None:
+    begin, end = len(head), len(chunk) - len(tail)
+    body = chunk[begin:end]
+    if end < begin or _SPECIAL_IN.search(body) is not None:
         return None
     try:
         text = body.decode()
     except UnicodeDecodeError:
         return None
-    return Run(chunk, template, [body], (text,), plain=True)
+    return Run(chunk, template, [body], (text,), _PLAIN)
 
 
 def read_run(chunk: bytes, begin: int, template: Template, *, event_bytes_max: int) -> Run | None:
@@ -190,6 +201,14 @@ def read_run(chunk: bytes, begin: int, template: Template, *, event_bytes_max: i
         return None
     length = sum(map(len, bodies)) + len(bodies) * (len(head) + len(tail))
     return Run(chunk[begin : begin + length], template, bodies, texts, plain)
+
+
+def write_one(run: Run, text: str) -> bytes:
+    """A run of one event with a text: what ``write_run`` gives of it."""
+    if text == run.texts[0]:
+        return run.raw
+    head, tail = run.template
+    return head + encode_basestring(text)[1:-1].encode() + tail
 
 
 def write_run(run: Run, texts: tuple[str, ...]) -> bytes:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import chain, repeat
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS
 from extproc.domain.segment import Channel, Delta, Usage
 from extproc.domain.verdict import Reason
+from extproc.wire.runs import Run
 
 TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=12)
 NAMES = {"model_name": "m", "model_version": "1"}
@@ -415,3 +417,85 @@ def test_no_answer_raises_anything_else_and_nothing_that_is_read_passes_unseen(n
         return
     for frame in frames:
         assert b"[X]" in answer.write(frame, ("[X]",) * len(frame.deltas)) or not frame.deltas
+
+
+# --- events alone and in a row, against the general reader ----------------------------------------------
+
+
+class Forgetful(AnswerReader):
+    """Reads every event in the general way."""
+
+    def _learn(self, *_: object) -> None:
+        pass
+
+
+SPELLED = st.one_of(
+    TEXTS.map(lambda text: json.dumps(text, ensure_ascii=False)[1:-1].encode()),
+    st.sampled_from([b"", b"a", b"\\n", b"\\u0061", b'\\"', b"\\", b'"', b"\\ud800", b"a\nb", b"\xff"]),
+    st.sampled_from([b'","error":"x', b'"}\n\ndata: {"model_name":"m","text_output":"', b'"}']),
+)
+FORMS = st.sampled_from(
+    [
+        *[b'data: {"model_name":"m","model_version":"1","text_output":"%b"}\n\n'] * 4,
+        *[b'data: {"text_output":"%b"}\n\n'] * 2,
+        b'data: {"text_output":["a","%b"]}\n\n',
+        b'data: {"text_output":"a","thought":"%b"}\n\n',
+        b'data: {"thought":"%b"}\n\n',
+        b'data: {"text_output":"%b","num_output_tokens":1}\n\n',
+        b'data: {"text_output":"%b","id":"id-1"}\n\n',
+        b'data: {"error":"%b"}\n\n',
+        b'data: {"text_output":"%b"}\r\n\r\n',
+        b": %b\n\n",
+        b'data: {"text_output":"%b"}\n',
+    ]
+)
+
+
+def said(
+    answer: AnswerReader, chunks: list[bytes], released: list[str | None]
+) -> tuple[list[object], bytes, str]:
+    """What is read, what goes on of it with other texts, and why it ends."""
+    # None leaves a text as it is.
+    news = chain(released, repeat(None))
+    told: list[object] = []
+    written = b""
+    try:
+        for number, chunk in enumerate(chunks, 1):
+            for frame in answer.read(chunk, eof=number == len(chunks)):
+                each = [(delta,) for delta in frame.deltas] if frame.is_run else [frame.deltas]
+                told += [frame._replace(deltas=deltas, token=None, is_run=False) for deltas in each]
+                pairs = [(delta.text, next(news)) for delta in frame.deltas]
+                written += answer.write(frame, tuple([text if new is None else new for text, new in pairs]))
+    except PeerError as error:
+        return told, written, error.message
+    return told, written, ""
+
+
+@given(
+    st.lists(st.builds(bytes.__mod__, FORMS, SPELLED), max_size=8),
+    st.lists(st.one_of(st.none(), TEXTS), max_size=8),
+    st.booleans(),
+)
+def test_events_alone_and_in_a_row_say_what_the_general_reader_says(events, released, together):
+    chunks = [b"".join(events)] if together else [*events, b""]
+    hidden = frozenset({"id"})
+    parts = {
+        "model": "m",
+        "sent_id": "",
+        "status": 200,
+        "streamed": True,
+        "hidden": hidden,
+        "limits": LIMITS,
+    }
+    fast, slow = (said(kind(**parts), chunks, released) for kind in (AnswerReader, Forgetful))
+    assert fast == slow
+
+
+def test_the_second_of_two_events_that_are_alike_is_read_alone():
+    answer = reader()
+    chunks = [event({**NAMES, "text_output": text}) for text in ("a", "b", "c\n", "d")]
+    frames = [frame for chunk in chunks for frame in answer.read(chunk, eof=False)]
+    assert [isinstance(frame.token, Run) for frame in frames] == [False, True, True, True]
+    assert [texts_of(frame) for frame in frames] == [("a",), ("b",), ("c\n",), ("d",)]
+    assert answer.write(frames[1], ("x",)) == chunks[1].replace(b'"b"', b'"x"')
+    assert answer.write(frames[3], ()) == b""

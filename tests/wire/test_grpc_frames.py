@@ -137,3 +137,28 @@ def test_arbitrary_bytes_raise_nothing_but_peer_error(stream, encoding):
         frames.end()
     except PeerError as error:
         assert error.status in {400, 413}  # noqa: PT017 - it need not raise.
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=40).map(framed),
+        st.builds(lambda body, more: framed(body) + more, st.binary(max_size=30), st.binary(max_size=8)),
+        st.builds(
+            lambda flag, size: struct.pack(">BI", flag, size) + b"abc", st.integers(0, 3), st.integers(0, 5)
+        ),
+        st.binary(max_size=12).map(lambda body: compressed(body, "gzip")),
+    ),
+    st.sampled_from([b"", b"\0", framed(b"abc")[:-1]]),
+    st.integers(0, 40),
+)
+def test_one_message_alone_is_read_as_any_other(chunk, before, bytes_max):
+    def told(*, by_feed: bool) -> object:
+        frames = reader("gzip", bytes_max=bytes_max)
+        try:
+            begun = [*frames.messages(before)]
+            found = frames.feed(chunk) if by_feed else [*frames.messages(chunk)]
+        except PeerError as error:
+            return error.message
+        return begun, found, frames.pending_bytes
+
+    assert told(by_feed=True) == told(by_feed=False)

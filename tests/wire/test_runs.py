@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from extproc.domain.errors import PeerError
 from extproc.domain.limits import LIMITS
-from extproc.wire.runs import Run, RunReader, Template, read_one, read_run, template_of, write_run
+from extproc.wire.runs import (
+    Run,
+    RunReader,
+    Template,
+    read_one,
+    read_run,
+    template_of,
+    write_one,
+    write_run,
+)
 from extproc.wire.sse import SseFrame, SseReader
 from extproc.wire.strict_json import Object, Text, parse
 
@@ -235,11 +244,22 @@ def test_what_is_not_one_plain_event_is_left_to_the_general_reader(chunk):
     assert read_one(chunk, TEMPLATE, event_bytes_max=bytes_max) is None
 
 
+@given(bodies, st.text(max_size=5))
+def test_one_event_is_written_as_a_run_of_one(body, text):
+    run = read(spelled(body))
+    if run is None or len(run.texts) > 1:
+        return
+    assert [write_one(run, one) for one in (text, *run.texts)] == [
+        write_run(run, (one,)) for one in (text, *run.texts)
+    ]
+
+
 def test_an_event_behind_a_cut_one_is_not_read_alone():
     reader: RunReader[str] = RunReader()
     list(reader.feed(b"data: {}\n\n"))
     reader.learn(TEMPLATE, "")
     assert list(reader.feed(b"data: ")) == []
+    assert reader.alone(event("a")) is None
     (whole,) = reader.feed(event("a"))
     assert isinstance(whole, SseFrame)
     assert whole.raw == b"data: " + event("a")
