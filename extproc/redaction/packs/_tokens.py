@@ -49,6 +49,7 @@ def assigned(  # noqa: PLR0913  what a rule has
         name=name,
         entity_type=entity_type,
         pack="secrets",
+        # All of it is the value: the rest of the name may hold anything, other values too.
         body=rf"(?:{words}){ASSIGNED}{value}",
         left=Boundary.NONE,
         right=Boundary.NONE,

@@ -19,6 +19,26 @@ def _run(ends: str) -> str:
     return rf"(?:[^\s\"'\\{ends}]|\\{{1,7}}[^\s\"'\\])"
 
 
+def _password(
+    name: str, sign: str, body: str, *, matches: tuple[str, ...], rejects: tuple[str, ...]
+) -> Rule:
+    """What is assigned to a word for a password by one of its signs."""
+    return Rule(
+        name=name,
+        entity_type="PASSWORD",
+        pack="secrets",
+        naming=rf"(?:pass(?:word|wd|phrase)|pwd|(?:api|access|secret|private|auth|encryption){_SEPARATED}"
+        rf"(?:key|token)|client{_SEPARATED}secret|secret|token)[\"']?[ \t]{{0,3}}{sign}",
+        body=body,
+        left=Boundary.NONE,
+        right=Boundary.NONE,
+        ignore_case=True,
+        score=0.7,
+        matches=matches,
+        rejects=rejects,
+    )
+
+
 RULES: Final[tuple[Rule, ...]] = (
     # Two parts suffice: a token whose signature is cut off still names its subject.
     open_token(
@@ -50,7 +70,8 @@ RULES: Final[tuple[Rule, ...]] = (
         entity_type="BEARER_TOKEN",
         pack="secrets",
         # A digit early on tells a token from prose.
-        body=r"bearer[ \t]{1,3}(?:[A-Za-z_\-.~+/]{0,7}\d[A-Za-z0-9_\-.~+/]{12,}"
+        naming=r"bearer[ \t]{1,3}",
+        body=r"(?:[A-Za-z_\-.~+/]{0,7}\d[A-Za-z0-9_\-.~+/]{12,}"
         r"|[A-Za-z_\-.~+/]{8,48}\d[A-Za-z0-9_\-.~+/]{4,})=*",
         right=Boundary.NONE,
         ignore_case=True,
@@ -74,34 +95,33 @@ RULES: Final[tuple[Rule, ...]] = (
         rejects=("https://example.com:8080/path", "postgres://db.internal/app", "a://b:c@d"),
     ),
     # With `=` anything is a value; with `:` prose is likely, so quotes or a digit are asked for.
-    Rule(
-        name="password-assignment",
-        entity_type="PASSWORD",
-        pack="secrets",
-        body=rf"(?:pass(?:word|wd|phrase)|pwd|(?:api|access|secret|private|auth|encryption){_SEPARATED}"
-        rf"(?:key|token)|client{_SEPARATED}secret|secret|token)[\"']?[ \t]{{0,3}}"
-        rf"(?:(?:=|:=|=>)[ \t]{{0,3}}[\"']?{_run(',;=>')}{{6,}}"
-        rf"|:[ \t]{{0,3}}(?:[\"']{_run('')}{{6,}}"
-        rf"|[^\s\"',;0-9]{{5,48}}\d{_run(',;')}*|[^\s\"',;0-9]{{0,4}}\d{_run(',;')}{{5,}}))",
-        left=Boundary.NONE,
-        right=Boundary.NONE,
-        ignore_case=True,
-        score=0.7,
-        matches=(
-            "password=" + "hunter2x",
-            "DB_PASSWORD=" + "correcthorse",
-            "api_key: '" + ALNUM[:12],
-            '"client_secret": "' + ALNUM[:12],
-            "Password: " + "hunter22",
-        ),
-        rejects=("password: required", "the secret: nothing", "token=", 'password = ""', "pwd"),
+    _password(
+        "password-assignment",
+        r"(?:=|:=|=>)[ \t]{0,3}[\"']?",
+        rf"{_run(',;=>')}{{6,}}",
+        matches=("password=" + "hunter2x", "DB_PASSWORD=" + "correcthorse"),
+        rejects=("token=", 'password = ""', "pwd", "password="),
+    ),
+    _password(
+        "password-quoted",
+        r":[ \t]{0,3}[\"']",
+        rf"{_run('')}{{6,}}",
+        matches=("api_key: '" + ALNUM[:12], '"client_secret": "' + ALNUM[:12]),
+        rejects=("password: required", "password: ''", "password: 'five5'"),
+    ),
+    _password(
+        "password-digit",
+        r":[ \t]{0,3}",
+        rf"[^\s\"',;0-9]{{5,48}}\d{_run(',;')}*|[^\s\"',;0-9]{{0,4}}\d{_run(',;')}{{5,}}",
+        matches=("Password: " + "hunter22",),
+        rejects=("password: required", "the secret: nothing", "password: none1"),
     ),
     Rule(
         name="basic-credentials",
         entity_type="BASIC_AUTH",
         pack="secrets",
-        body=r"(?:authorization[\"']?[ \t]{0,3}[:=][ \t]{0,3}[\"']?|-H[ \t]{1,3}[\"']?)?basic[ \t]{1,3}"
-        r"[A-Za-z0-9+/]{8,256}={0,2}",
+        naming=r"(?:authorization[\"']?[ \t]{0,3}[:=][ \t]{0,3}[\"']?|-H[ \t]{1,3}[\"']?)?basic[ \t]{1,3}",
+        body=r"[A-Za-z0-9+/]{8,256}={0,2}",
         validator=secrecy.basic_credentials,
         ignore_case=True,
         matches=(
@@ -115,10 +135,11 @@ RULES: Final[tuple[Rule, ...]] = (
         name="random-value-named",
         entity_type="HIGH_ENTROPY_SECRET",
         pack="secrets",
-        body=r"(?:api|app|access|auth|secret|private|encryption|signing|license|session"
+        naming=r"(?:api|app|access|auth|secret|private|encryption|signing|license|session"
         r"|consumer|client|account|master|service|webhook|refresh|storage|shared)"
         rf"{_SEPARATED}(?:key|token|secret|id|credentials?)"
-        r"(?:[ \t]?(?:is|:|=|:=|=>)|[\"'][ \t]?[:=])[ \t]{0,3}[\"'`]?[A-Za-z0-9_\-+/.~]{16,128}={0,2}",
+        r"(?:[ \t]?(?:is|:|=|:=|=>)|[\"'][ \t]?[:=])[ \t]{0,3}[\"'`]?",
+        body=r"[A-Za-z0-9_\-+/.~]{16,128}={0,2}",
         left=Boundary.NONE,
         right=Boundary.NOT_DASHED,
         validator=secrecy.random_value,
