@@ -29,7 +29,7 @@ SPLIT_AGAIN_EVERY = 4  # documents whose split the engine alone reads too, event
 MANY_EVENTS = 12
 
 _TOYS_PER_SET = 50  # documents under one set of random rules: compiling costs more than reading.
-_NEEDED_SHARE = 0.2  # of their rules, whose values are hashed or masked.
+_NEEDED_SHARE = 0.3  # of their rules, whose values are hashed or masked.
 _CHECKED_SHARE = 0.4  # of these, with rules that ask for a check digit
 _MASKS, _MASKED_RULES = 5, 24
 _SMALL = ALPHABET + "\U0001d7d8\ud800\u200b\uff41\u2488"

@@ -10,7 +10,7 @@ from extproc.redaction.shape import shape
 
 ALPHABET = "aab-11_ é2"
 CHECKED_ALPHABET = "00111888 --..a"
-_NAMED_SHARE, _ENDLESS_SHARE = 0.3, 0.2
+_NAMED_SHARE, _ENDLESS_SHARE = 0.4, 0.3
 _ENDLESS = ["[ab]+", "a*", "[^-]+"]
 _ATOMS = ["a", "b", "1", "-", "[ab]", r"\d", "[^a]", "[b1-]", "a", "1"]
 
@@ -58,21 +58,23 @@ def _naming(chance: random.Random) -> str:
     return toy_body(chance, 2) if chance.random() < _NAMED_SHARE else ""
 
 
+def _toy_rule(chance: random.Random, number: int) -> Rule:
+    is_endless = chance.random() < _ENDLESS_SHARE
+    return Rule(
+        name=f"r{number}",
+        entity_type=f"R{number}",
+        pack="t",
+        body=toy_body(chance) + (chance.choice(_ENDLESS) if is_endless else ""),
+        naming=_naming(chance),
+        left=chance.choice(list(Boundary)),
+        right=Boundary.NONE if is_endless else chance.choice(list(Boundary)),
+        validator=None if is_endless else chance.choice([None, None, None, validators.luhn]),
+    )
+
+
 def toy_rules(chance: random.Random) -> tuple[Rule, ...]:
     """One to three rules; none where one of them cannot be compiled."""
-    rules = tuple(
-        Rule(
-            name=f"r{number}",
-            entity_type=f"R{number}",
-            pack="t",
-            body=toy_body(chance) + (chance.choice(_ENDLESS) if chance.random() < _ENDLESS_SHARE else ""),
-            naming=_naming(chance),
-            left=chance.choice(list(Boundary)),
-            right=chance.choice(list(Boundary)),
-            validator=chance.choice([None, None, None, validators.luhn]),
-        )
-        for number in range(chance.randint(1, 3))
-    )
+    rules = tuple(_toy_rule(chance, number) for number in range(chance.randint(1, 3)))
     try:
         for rule in rules:
             shape(rule)
