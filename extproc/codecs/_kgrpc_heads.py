@@ -121,7 +121,7 @@ class Run(NamedTuple):
         """The first messages, so that they say ``texts``."""
         opening = self.openings.by_length
         if len(texts) == 1:
-            written = self.bodies[0] if texts == self.texts[:1] else texts[0].encode()
+            written = texts[0].encode()
             return opening(len(written)).goes + written
         pieces: list[bytes] = []
         for body, before, text in zip(self.bodies, self.texts, texts, strict=False):

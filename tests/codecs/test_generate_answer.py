@@ -499,3 +499,15 @@ def test_the_second_of_two_events_that_are_alike_is_read_alone():
     assert [texts_of(frame) for frame in frames] == [("a",), ("b",), ("c\n",), ("d",)]
     assert answer.write(frames[1], ("x",)) == chunks[1].replace(b'"b"', b'"x"')
     assert answer.write(frames[3], ()) == b""
+
+
+def test_of_a_run_so_much_is_written_as_was_released():
+    answer = reader()
+    chunks = [event({**NAMES, "text_output": text}) for text in ("a", "b", "c")]
+    first, run = answer.read(b"".join(chunks), eof=False)
+    assert (first.is_run, run.is_run) == (False, True)
+    assert [answer.write(run, ("b", "c")[:count]) for count in range(3)] == [
+        b"",
+        chunks[1],
+        chunks[1] + chunks[2],
+    ]

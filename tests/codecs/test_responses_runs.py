@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import chain, repeat
 
 import pytest
@@ -11,11 +12,14 @@ from hypothesis import strategies as st
 from responses_samples import MESSAGE_ID, response_of, stream_bytes
 
 from extproc.codecs._responses_answer import AnswerReader
-from extproc.codecs._responses_runs import Event, KnownEvent, Template
+from extproc.codecs._responses_frame import Kind, Repeat, Site, Told
+from extproc.codecs._responses_runs import Again, Event, Known, KnownEvent, Template
 from extproc.codecs._responses_walk import Facts
 from extproc.domain.errors import PeerError
-from extproc.domain.limits import LIMITS
+from extproc.domain.limits import LIMITS, Limits
 from extproc.domain.ports import ResponseFrame
+from extproc.domain.segment import Channel
+from extproc.wire.strict_json import Text
 
 BYTES_MAX = LIMITS.frame_bytes_max
 KIND = "response.output_text.delta"
@@ -103,6 +107,8 @@ def at(item: str, output: int) -> str:
 PLACES = [at(MESSAGE_ID, 0), at("msg_1", 1)]
 TEXTS = st.one_of(
     st.text(max_size=4).map(lambda text: json.dumps(text, ensure_ascii=False)[1:-1]),
+    # Escapes of JSON within JSON, and their other halves.
+    st.sampled_from(["\\\\", "\\\\u00", "61", "n"]),
     st.sampled_from(["", "a", "b", "\\n", "\\u0061", '\\"', "\\\\", "\\", '"', "\\ud83d", '","x":"']),
 )
 ORDERS = [
@@ -116,8 +122,9 @@ DELTAS = st.tuples(
     st.sampled_from([0, 0, 0, 1, 1, 2, 3]),
     st.sampled_from([0, 0, 0, 1]),
     TEXTS,
-    st.sampled_from([1] * 9 + [0, 7]),
+    st.sampled_from([1] * 6 + [0, 7]),
 )
+FAILED = 'event: error\ndata: {{"type":"error","message":"m","sequence_number":{number}}}\n\n'
 OTHERS = st.sampled_from(
     [
         "event: response.output_text.done\ndata: "
@@ -126,7 +133,7 @@ OTHERS = st.sampled_from(
         + ',"text":"aab","sequence_number":{number}}}\n\n',
         ": a comment\n\n",
         "\n",
-        'event: error\ndata: {{"type":"error","message":"m","sequence_number":{number}}}\n\n',
+        FAILED,
         "data: [DONE]\n\n",
         f"event: {KIND}\r\n",
     ]
@@ -147,8 +154,10 @@ def events_of(drawn: list[tuple[int, int, str, int] | str]) -> list[bytes]:
     return events
 
 
-def reader_of(kind: type[AnswerReader], *, watched: bool, inner: bool) -> AnswerReader:
-    return kind(Facts("m", frozenset(), inner, watched), status=200, streamed=True, limits=LIMITS)
+def reader_of(
+    kind: type[AnswerReader], *, watched: bool = True, inner: bool = False, limits: Limits = LIMITS
+) -> AnswerReader:
+    return kind(Facts("m", frozenset(), inner, watched), status=200, streamed=True, limits=limits)
 
 
 def said(
@@ -191,12 +200,57 @@ def test_events_that_come_one_by_one_say_what_the_general_reader_says(
     assert fast == slow
 
 
+@pytest.mark.parametrize(
+    ("drawn", "message"),
+    [
+        ([(0, 0, "a", 1), (0, 0, "b", 1), (0, 0, "c", 1)], ""),
+        ([(0, 0, "a", 1), (0, 0, "b", 1), (0, 0, "c", 0)], "its events are out of order"),
+        ([(0, 0, "a", 1), (0, 0, "b", 1), FAILED, (0, 0, "c", 1)], "its events are out of order"),
+        ([(0, 0, "a" * 1_500, 1)] * 3, "its texts are longer than an event may be"),
+    ],
+)
+def test_what_a_delta_alone_may_not_be_is_refused(drawn, message):
+    limits = replace(LIMITS, frame_bytes_max=4_000)
+    chunks = [CREATED, *events_of(drawn), b""]
+    fast, slow = (
+        said(reader_of(kind, limits=limits), chunks, [], []) for kind in (AnswerReader, Forgetful)
+    )
+    assert fast == slow
+    assert fast[2].removeprefix("the model server's answer: ") == message
+
+
+@pytest.mark.parametrize("watched", [False, True])
+@pytest.mark.parametrize("released", [[], [None, None, "x"]])
+def test_an_escape_that_a_delta_alone_ends_is_spelled_as_it_was(watched, released):
+    texts = ["a", "b", "\\\\u00", "61", "c"]
+    chunks = [CREATED, *events_of([(0, 0, text, 1) for text in texts]), b""]
+    fast, slow = (
+        said(reader_of(kind, watched=watched, inner=True), chunks, released, [])
+        for kind in (AnswerReader, Forgetful)
+    )
+    assert fast == slow
+    assert (b"".join(chunks) == fast[1]) is (not watched and not released)
+
+
+def test_a_template_is_settled_again_when_what_stands_in_it_is_written():
+    told = Told("m")
+    template = TEMPLATES[0]._replace(
+        tail=b',"i":"m"}\n\n', again=(Again(2, 5, 8, Repeat(Text("m", 0, 0), told)),)
+    )
+    known = Known(template, Site(Channel(0, "text"), Kind("", "", "", ""), 0, told), watched=True)
+    assert known.settled() is template
+    for name in ("x", "y", "m"):
+        told.written = name
+        assert known.settled().tail == template.tail.replace(b'"m"', b'"%b"' % name.encode())
+        assert known.settled() is known.settled()
+
+
 def frames_of(reader: AnswerReader, chunk: bytes) -> tuple[ResponseFrame, ...]:
     return reader.read(chunk, eof=False)
 
 
 def test_the_second_of_two_deltas_that_are_alike_is_read_alone():
-    reader = reader_of(AnswerReader, watched=True, inner=False)
+    reader = reader_of(AnswerReader)
     first, second, third = events_of([(0, 0, "a", 1), (0, 0, "b", 1), (0, 0, "\\n", 1)])
     tokens = [
         frame.token for chunk in (CREATED + first, second, third) for frame in frames_of(reader, chunk)
@@ -205,7 +259,7 @@ def test_the_second_of_two_deltas_that_are_alike_is_read_alone():
 
 
 def test_a_delta_behind_a_cut_one_is_not_read_alone():
-    reader = reader_of(AnswerReader, watched=True, inner=False)
+    reader = reader_of(AnswerReader)
     first, second, third = events_of([(0, 0, "a", 1), (0, 0, "b", 1), (0, 0, "c", 1)])
     frames_of(reader, CREATED + first)
     assert frames_of(reader, second[:-1]) == ()
@@ -214,7 +268,7 @@ def test_a_delta_behind_a_cut_one_is_not_read_alone():
 
 
 def test_an_id_that_is_changed_stands_changed_in_every_delta_behind():
-    reader = reader_of(AnswerReader, watched=True, inner=False)
+    reader = reader_of(AnswerReader)
     chunks = [CREATED, *events_of([(0, 1, text, 1) for text in "abcd"])]
     written = []
     for chunk in chunks:
