@@ -355,7 +355,25 @@ class TestSemantics:
 
     def test_boundaries_look_at_the_original_neighbour(self):
         automaton = compile_rules([rule("a", "ab"), rule("c", "cd", left=Boundary.NOT_WORD)])
-        assert redact("abcd", automaton, mask=3).released == "[A]cd"
+        assert redact("axcd", automaton, mask=3).released == "axcd"
+
+    def test_a_match_bounds_what_follows_it_directly_or_behind_one_separator(self):
+        automaton = compile_rules([rule("a", "ab"), rule("c", "cd", left=Boundary.NOT_DASHED)])
+        for text, expected in [
+            ("abcd", "[A][C]"),
+            ("ab-cd", "[A]-[C]"),
+            ("ab--cd", "[A]--cd"),
+            ("abxcd", "[A]xcd"),
+            ("-cd", "-cd"),
+        ]:
+            assert redact(text, automaton, mask=3).released == expected
+            scanner = RuleScanner(automaton, mask=3)
+            pieces = [scanner.feed(char).released for char in text] + [scanner.feed("", eof=True).released]
+            assert "".join(pieces) == expected
+
+    def test_what_follows_many_matches_takes_no_stack(self):
+        automaton = compile_rules([rule("a", "a")])
+        assert redact("a" * 5_000, automaton, mask=1).released == "[A]" * 5_000
 
     @pytest.mark.parametrize("after", ["9", "0", "a", "Z", "_"])
     @pytest.mark.parametrize("one", [r for r in RULES if r.right is Boundary.NOT_WORD])

@@ -127,7 +127,7 @@ BUGS = {
     ),
     "the neighbour before is forgotten": (
         "engine",
-        "before = automaton.classes[buffer[at - 1]] if at else EDGE",
+        "before = automaton.classes[self._left.neighbour(buffer, at, base)]",
         "before = EDGE",
     ),
     "pending matches do not keep a thread alive": (
