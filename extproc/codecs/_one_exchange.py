@@ -112,11 +112,12 @@ class OneExchange(ABC):
 
     def read_response(self, chunk: bytes, *, eof: bool) -> tuple[ResponseFrame, ...]:
         """One frame per event; of a JSON answer one final frame at its end."""
-        return self._need_answer().read(chunk, eof=eof)
+        # No method is asked for it where it is there: this is done for each of many events.
+        return (self._answer or self._need_answer()).read(chunk, eof=eof)
 
     def write_response(self, frame: ResponseFrame, texts: tuple[str, ...]) -> bytes:
         """A frame's bytes with ``texts`` in place of its deltas."""
-        return self._need_answer().write(frame, texts)
+        return (self._answer or self._need_answer()).write(frame, texts)
 
     def write_tail(self, key: int, channel: Channel, text: str) -> bytes:  # noqa: ARG002 - the key is always 0.
         """A frame for text that was held when its channel ended."""
