@@ -33,6 +33,7 @@ PARTED = [
     ("whatever else the name could take", rule("id(?: no)?:? ?", "[a-z]{2}[0-9]{2}"), "id: no12", 4),
     ("one that must be in the name", rule("id(?: no)? ", "[a-z0-9]{4,6}"), "id no ab12cd", 6),
     ("that of the shortest match if there is no end", rule("k={1,3}", "={0,3}[a-z]+"), "k===ab", 2),
+    ("also where a longer value comes later", rule("k=?", "a+|=a{3}a*"), "k=aaaa", 2),
     ("a name in full width", rule("pin ", r"\d{4}"), "\uff50\uff49\uff4e 1234", 4),
     ("a character that is of both is of the value", rule(r"a\.?1", r"\.\d"), "a\u24887", 1),
     ("what is unseen before a value is no part of it", rule("pin ", r"\d{4}"), "pin \u200b1234", 5),
@@ -90,10 +91,10 @@ def test_however_a_text_is_cut(compiled, right):
         assert [PINS[one.start : one.end] for one in found] == ["1234", "12345"]
 
 
-def test_one_with_a_name_may_take_over_from_one_without():
+@pytest.mark.parametrize("value", ["b1", "b1+"])
+def test_one_with_a_name_may_take_over_from_one_without(value):
     """Both are written the same; what stays of the match is not."""
-    rules = [rule("", "ab", name="plain"), rule("a", "b1", name="named")]
-    automaton = compile_rules(rules)
+    automaton = compile_rules([rule("", "ab", name="plain"), rule("a", value, name="named")])
     for chunks in (["ab1"], list("ab1")):
         assert scanned(Plan(automaton, mask=3), chunks)[0] == "a[R]"
     assert scanned(Plan(automaton, mask=3), list("ab2"))[0] == "[R]2"
