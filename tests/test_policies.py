@@ -175,7 +175,7 @@ def test_a_head_must_be_one_of_a_model_that_runs(mode):
     load = policies.loader("policy.yaml", lambda: PEPPER, heads=frozenset({"injection", "toxic"}))
     with pytest.raises(
         PolicyError,
-        match=r"^policy\.yaml:4:\d+: policies\.p\.guards\.moderation\.head: is no head .*did you mean toxic\?",
+        match=r"^policy\.yaml:4:\d+: policies\.p\.guards\.moderation\.head: is no .*did you mean toxic\?",
     ) as refused:
         load(text)
     assert "--judge-model" in str(refused.value)

@@ -121,8 +121,8 @@ class Limits:
     mask_chars_max: int = 256
     # Schemas within one JSON schema of a request or a policy; the largest tools have some hundred.
     schema_nodes_max: int = 5_000
-    # Steps in which all that one answer says in JSON is judged by its schemas: about 0.1 s. Honest ones take
-    # some thousand.
+    # Steps in which all that one answer says in JSON is judged by its schemas: about 0.1 s. Honest ones
+    # take some thousand.
     schema_steps_max: int = 100_000
     # Characters of all patterns within the schemas of one request, and their states, repeats written out:
     # about 0.05 s to read. A hundred tools with some patterns each have less.
@@ -130,8 +130,8 @@ class Limits:
     # System prompts whose shingles are remembered: a service has a few, at 2 MB for one of 100,000
     # characters.
     prompts_remembered_max: int = 16
-    # Phrases of all topics of one policy, and words of one: what is held of an answer while one may go on. In
-    # scripts without spaces each character is a word.
+    # Phrases of all topics of one policy, and words of one: what is held of an answer while one may go on.
+    # In scripts without spaces each character is a word.
     phrases_max: int = 10_000
     phrase_words_max: int = 16
     # Tools that a policy names, and characters of one name: Anthropic's and MCP's bound.
@@ -162,6 +162,9 @@ class Limits:
     # asked when one of them is answered. So one answer takes 16 places of a model's queue at most.
     model_windows_max: int = 8
     answer_questions_max: int = 2
+    # Texts of one stream that wait for models that only tell. They hold nothing up, and what is more is not
+    # read: as many as may go on at once.
+    answer_told_texts_max: int = 64
     # A model's answer about an answer's text must come within this, the time in its queue included.
     spans_deadline_ms: int = 5_000
     # Bytes of an answer, and pieces in which they came, that wait behind a text whose end a model has not
@@ -172,7 +175,7 @@ class Limits:
     rule_positions_max: int = 4_096
     # States of one rule alone; more is a body that explodes. The largest shipped rule has under 1,500.
     rule_states_max: int = 8_192
-    # Moves that are looked at to make one rule's states: under a second. The largest shipped rule has 40,000.
+    # Moves that are looked at to make one rule's states: under a second. The largest has 40,000.
     rule_steps_max: int = 2_000_000
     # States that the union automaton keeps; they are made on demand and all dropped when full (16 MB).
     automaton_states_max: int = 16_384

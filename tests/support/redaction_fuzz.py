@@ -266,14 +266,9 @@ def documents(seed: int, batch: int, count: int, *, toys_share: float = TOYS_SHA
         automaton = compile_rules(rules)
         # What replaces one type may need the value, and what replaces its rival not.
         needed = [rule.entity_type for rule in rules if chance.random() < _NEEDED_SHARE]
-        mine = arena(
-            automaton,
-            automaton.mask(),
-            "toys",
-            operators=dict.fromkeys(
-                needed, chance.choice([Hash(key=b"k", hex_chars=4), Mask(keep_last=2)])
-            ),
-        )
+        operators: tuple[Operator, ...] = (Hash(key=b"k", hex_chars=4), Mask(keep_last=2))
+        replaced = dict.fromkeys(needed, chance.choice(operators))
+        mine = arena(automaton, automaton.mask(), "toys", operators=replaced)
         for _ in range(min(_TOYS_PER_SET, count - number)):
             text = "".join(chance.choices(CHECKED_ALPHABET if checked else _SMALL, k=chance.randint(1, 14)))
             yield Document(number, "random rules", mine, _cut(chance, text, small=False))
