@@ -68,6 +68,9 @@ class ScoredScanner:
         """Take more text; give the windows that the model must be asked about."""
         self._kept += text
         self._ended = eof
+        if len(self._kept) > LIMITS.held_chars_max:
+            # Whoever asks drops what is too much to hold: it is not worth cutting.
+            return ()
         asked = tuple(self._windows.feed(text, eof=eof))
         self._open |= {window.number: window for window in asked}
         return asked

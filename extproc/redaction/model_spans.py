@@ -8,14 +8,16 @@ counted.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from extproc.domain.limits import LIMITS
 from extproc.domain.verdict import Finding
 from extproc.redaction.engine import Scan
 from extproc.redaction.windows import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from extproc.domain.effects import ModelSpan
     from extproc.domain.reading import Window
@@ -36,13 +38,20 @@ class Rules(Protocol):
 
 
 class _Found(NamedTuple):
-    """A finding of either source, with what takes its place. Ordered as they are merged."""
+    """A finding of either source, with what takes its place. Ordered as they are merged.
+
+    A model may take one place for two things: ``entity_type`` orders them.
+    """
 
     start: int
     negated_end: int
     by_model: bool
+    entity_type: str
     finding: Finding
     replacement: str
+
+
+_ORDER: Final = itemgetter(0, 1, 2, 3)
 
 
 class ModelledScanner:
@@ -73,9 +82,10 @@ class ModelledScanner:
         self._entity_types = entity_types
         self._replacement = replacement
         self._windows = Windows()
-        # Asked and unanswered, in order; and answers that came before those of earlier windows.
+        # What no answer has decided yet, in order; and whether the model has read it, where an answer came
+        # before those of earlier windows.
         self._open: dict[int, Window] = {}
-        self._answers: dict[int, Sequence[ModelSpan] | None] = {}
+        self._answers: dict[int, bool] = {}
         self._kept = ""
         self._base = 0
         self._model_safe = 0
@@ -114,22 +124,31 @@ class ModelledScanner:
         """Take more text; give what may go out, and the windows that the model must be asked about."""
         self._kept += text
         scan = self._rules.feed(text, eof=eof)
-        for finding, replacement in zip(scan.findings, scan.replacements, strict=True):
-            self._found.append(_Found(finding.start, -finding.end, False, finding, replacement))
+        if scan.findings:
+            self._note(zip(scan.findings, scan.replacements, strict=True), by_model=False)
         self._ended = eof
+        released = self._release()
+        if len(self._kept) > LIMITS.held_chars_max:
+            # Whoever asks drops what is too much to hold: it is not worth cutting.
+            return released, ()
         asked = tuple(self._windows.feed(text, eof=eof))
         self._open |= {window.number: window for window in asked}
-        return self._release(), asked
+        return released, asked
 
     def answer(self, number: int, spans: Sequence[ModelSpan] | None) -> Scan:
         """Take the model's answer about a window; give what may go out now.
 
         None is no answer: what the window decides is left to the rules, and counted as unread.
         """
-        if number in self._open:
-            self._answers[number] = spans
+        if self.asks(number):
+            self._answers[number] = spans is not None
+            # At once: where text goes out at a deadline, what is known of it by then counts.
+            self._note(self._decided(self._open[number], spans or ()), by_model=True)
         while self._open and (first := next(iter(self._open))) in self._answers:
-            self._take(self._open.pop(first), self._answers.pop(first))
+            window, read = self._open.pop(first), self._answers.pop(first)
+            self._model_safe = window.decides_to
+            if not read:
+                self._count_unread(max(window.decides_from, self._base), window.decides_to)
         return self._release()
 
     def let_go(self, up_to: int) -> Scan:
@@ -153,15 +172,25 @@ class ModelledScanner:
         self._answers.clear()
 
     def _count_unread(self, start: int, end: int) -> None:
-        """Count what no model reads, once."""
-        self.unread_chars += max(end - max(start, self._unread_to), 0)
-        self._unread_to = max(self._unread_to, end)
+        """Count what no model reads, once; windows whose answers came before earlier ones' are read."""
+        start = max(start, self._unread_to)
+        if start >= end:
+            return
+        windows = [self._open[number] for number, read in self._answers.items() if read]
+        known = sum(max(min(one.decides_to, end) - max(one.decides_from, start), 0) for one in windows)
+        self.unread_chars += end - start - known
+        self._unread_to = end
 
-    def _take(self, window: Window, spans: Sequence[ModelSpan] | None) -> None:
-        self._model_safe = window.decides_to
-        if spans is None:
-            self._count_unread(max(window.decides_from, self._base), window.decides_to)
-        for span in spans or ():
+    def _note(self, found: Iterable[tuple[Finding, str]], *, by_model: bool) -> None:
+        self._found += [
+            _Found(one.start, -one.end, by_model, one.entity_type, one, replacement)
+            for one, replacement in found
+        ]
+        self._found.sort(key=_ORDER)
+
+    def _decided(self, window: Window, spans: Sequence[ModelSpan]) -> Iterator[tuple[Finding, str]]:
+        """What of a window's spans it decides, and what takes their places."""
+        for span in spans:
             begin = window.start + span.start
             start, end = max(begin, self._base), window.start + min(span.end, len(window.text))
             # What begins elsewhere is another window's; what has gone out cannot be taken back.
@@ -175,14 +204,12 @@ class ModelledScanner:
                     score=span.score,
                     detector=self._detector,
                 )
-                replacement = self._replacement(span.entity_type, value)
-                self._found.append(_Found(start, -end, True, finding, replacement))
+                yield finding, self._replacement(span.entity_type, value)
 
     def _release(self) -> Scan:
         """Let go of what both have decided, and of no part of a value whose end is not known."""
         safe = min(self._rules.decided_chars, max(self._model_safe, self._let_go_to))
         before = self._base
-        self._found.sort()
         out: list[str] = []
         findings: list[Finding] = []
         replacements: list[str] = []

@@ -53,6 +53,10 @@ class Windows:
         if eof:
             end = self._base + len(self._kept)
             found += self._window(end, end)
+        # Once for all of them: a long text has many.
+        keep = max(self._decided - self._left_chars, self._base)
+        self._kept = self._kept[keep - self._base :]
+        self._base = keep
         return found
 
     def _next_cut(self) -> int | None:
@@ -75,7 +79,4 @@ class Windows:
         window = Window(self._number, start, text, self._decided, decides_to)
         self._number += 1
         self._decided = decides_to
-        keep = max(decides_to - self._left_chars, self._base)
-        self._kept = self._kept[keep - self._base :]
-        self._base = keep
         return [window]

@@ -88,3 +88,9 @@ def test_what_has_no_score_goes_out_in_its_turn_and_is_counted():
     assert play.scanner.answer(0, GOOD).released == SENTENCE * 2
     assert play.scanner.unread_chars == len(SENTENCE)
     assert play.scanner.answer(0, BAD) == ("", None)
+
+
+def test_what_is_too_much_to_hold_is_not_cut():
+    scanner = ScoredScanner(0.5)
+    assert scanner.feed("word " * LIMITS.held_chars_max, eof=True) == ()
+    assert scanner.held_chars > LIMITS.held_chars_max

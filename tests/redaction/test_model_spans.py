@@ -309,3 +309,49 @@ def test_a_span_beyond_its_window_ends_with_it(end):
     (window,) = play.waiting
     scan = play.scanner.answer(window.number, [ModelSpan("PERSON", 0, end, 1.0)])
     assert scan.released == ("[PERSON] " if end == 5 else "[PERSON]")
+
+
+# --- what a model may say, and when ------------------------------------------------------------
+
+
+def test_one_place_may_be_two_things():
+    play = Play()
+    play.feed("It was Paris Hill.", eof=True)
+    both = [ModelSpan("PERSON", 7, 17, 0.8), ModelSpan("LOCATION", 7, 17, 0.9)]
+    play.take(play.scanner.answer(0, both))
+    assert play.out == "It was [LOCATION]."
+    assert sorted(one.entity_type for one in play.findings) == ["LOCATION", "PERSON"]
+
+
+def test_what_an_answer_told_counts_where_an_earlier_one_is_late():
+    plain = "This is one sentence of no import to anybody at all. "
+    text = plain * 6 + "It was Ann Smith who said so. " + plain * 3
+    play = Play()
+    play.feed(text, eof=True)
+    begin = text.index("Ann")
+    (at,) = (at for at, one in enumerate(play.waiting) if one.decides_from <= begin < one.decides_to)
+    decided = play.waiting[at].decides_to - play.waiting[at].decides_from
+    play.answer(at)
+    assert play.out == ""
+    play.take(play.scanner.let_go(len(text)))
+    assert play.out == text.replace("Ann Smith", "[PERSON]")
+    assert play.scanner.unread_chars == len(text) - decided
+
+
+def test_a_second_answer_to_a_window_is_none():
+    play = Play()
+    play.feed("It was Ann Smith, and nobody else was there at that time. " * 6, eof=True)
+    last = play.waiting[-1]
+    for _ in range(2):
+        play.take(play.scanner.answer(last.number, stand_in(last.text)))
+    play.waiting.pop()
+    while play.waiting:
+        play.answer()
+    assert len(play.findings) == 6
+
+
+def test_what_is_too_much_to_hold_is_not_cut(monkeypatch):
+    play = Play()
+    monkeypatch.setattr(Windows, "feed", lambda *_args, **_more: pytest.fail("cut"))
+    play.feed("word " * LIMITS.held_chars_max, eof=True)
+    assert play.scanner.held_chars > LIMITS.held_chars_max
