@@ -142,7 +142,7 @@ class AnswerLane:
         self._texts.moment.at_us = at_us
         step = AnswerStep()
         parts: list[bytes] = []
-        overdue = [] if self._texts.questions is None else self._texts.questions.overdue(at_us)
+        overdue = () if self._texts.questions is None else self._texts.questions.overdue(at_us)
         try:
             for exchange, channel, scan in overdue:
                 with self._alone(exchange, parts, step):

@@ -108,7 +108,7 @@ class AskingScan:
             found += stage.feed(text, eof=eof).findings
             if stage.held_chars > LIMITS.held_chars_max:
                 # Nobody waits for it, and it must not grow: the rest of this text it does not read.
-                self._give_up(stage)
+                self.give_up(stage)
         released = "" if self._over else self._push(0, text, eof=eof, found=found)
         return self._output(released, found)
 
@@ -197,7 +197,8 @@ class AskingScan:
             if isinstance(stage, AskingStage):
                 yield stage
 
-    def _give_up(self, stage: Stage | AskingStage) -> None:
+    def give_up(self, stage: Stage | AskingStage) -> None:
+        """Read no more of the text with one of the stages that only tell."""
         if isinstance(stage, AskingStage):
             self._unread(stage.watch, stage.held_chars)
         stage.drop()

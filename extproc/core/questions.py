@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from extproc.domain.verdict import Mode
@@ -55,7 +54,7 @@ class Questions:
         self._limits = limits
         self._books = books
         # What waits for its turn; what holds text comes before what only tells.
-        self._waiting: dict[bool, deque[Place]] = {False: deque(), True: deque()}
+        self._waiting: dict[bool, dict[AskingStage, Place]] = {False: {}, True: {}}
         self._open: dict[int, Question] = {}
         self._scans: dict[AskingScan, tuple[Exchange, Channel]] = {}
         self._unread: list[tuple[Exchange, Watch | Judge, int]] = []
@@ -70,9 +69,15 @@ class Questions:
 
     def want(self, place: Place) -> None:
         """A stage has windows to ask about."""
-        waiting = self._waiting[place.stage.beside]
-        if not any(one.stage is place.stage for one in waiting):
-            waiting.append(place)
+        stage = place.stage
+        waiting = self._waiting[stage.beside]
+        if stage in waiting:
+            return
+        if stage.beside and len(waiting) >= self._limits.answer_told_texts_max:
+            # Nothing holds the upstream up behind it.
+            place.scan.give_up(stage)
+            return
+        waiting[stage] = place
 
     def note_unread(self, exchange: Exchange, watch: Watch | Judge, chars: int) -> None:
         """Code points that a model has not read and will not."""
@@ -91,19 +96,18 @@ class Questions:
                 self._has_let_go = True
                 self._books.let_go()
         self._unread.clear()
-        due_us = self._due_us()
-        if due_us is not None and not self._minds:
+        if not self._minds and (due_us := self._due_us()) is not None:
             self._minds = True
             self._books.mind_answer(due_us - at_us)
 
     def _due(self) -> Iterator[Question]:
         """What to ask now; each is noted as open before the next is taken."""
         for waiting in self._waiting.values():
-            while waiting and self._room(beside=waiting[0].stage.beside):
-                place = waiting.popleft()
-                windows = place.stage.take(self._limits.model_windows_max)
-                if place.stage.pending:
-                    waiting.append(place)
+            while waiting and self._room(beside=(stage := next(iter(waiting))).beside):
+                place = waiting.pop(stage)
+                windows = stage.take(self._limits.model_windows_max)
+                if stage.pending:
+                    waiting[stage] = place
                 if windows:
                     principal = place.exchange.view.principal
                     tenant = "" if principal is None else principal.tenant
@@ -121,7 +125,9 @@ class Questions:
     def told(self, exchange: Exchange) -> bool:
         """Whether every stage of an exchange that only tells has its answers."""
         places = [one.place for one in self._open.values() if one.owed]
-        return not any(one.exchange is exchange for one in (*places, *self._waiting[True]))
+        # What was given up, or needs no more answers, waits in vain.
+        places += [one for one in self._waiting[True].values() if one.stage.pending]
+        return not any(one.exchange is exchange for one in places)
 
     def _due_us(self) -> int | None:
         """The first deadline of text that waits for a model."""
@@ -129,18 +135,19 @@ class Questions:
             del self._scans[scan]
         return min((at for scan in self._scans if (at := scan.due_us) is not None), default=None)
 
-    def overdue(self, at_us: int) -> list[tuple[Exchange, Channel, AskingScan]]:
-        """The channels whose deadline has passed, once that has come."""
+    def overdue(self, at_us: int) -> Iterator[tuple[Exchange, Channel, AskingScan]]:
+        """The channels whose deadline has passed, once that has come; less what is dropped meanwhile."""
         self._minds = False
-        return [
-            (*place, scan)
-            for scan, place in self._scans.items()
-            if (due_us := scan.due_us) is not None and due_us <= at_us
-        ]
+        for scan in tuple(self._scans):
+            due_us = scan.due_us
+            if due_us is not None and due_us <= at_us and scan in self._scans:
+                yield (*self._scans[scan], scan)
 
     def drop(self, exchange: Exchange) -> None:
         """Nobody wants to know any more of an exchange's answer."""
         for beside, waiting in self._waiting.items():
-            self._waiting[beside] = deque(one for one in waiting if one.exchange is not exchange)
+            self._waiting[beside] = {
+                stage: one for stage, one in waiting.items() if one.exchange is not exchange
+            }
         self._open = {key: one for key, one in self._open.items() if one.place.exchange is not exchange}
         self._scans = {scan: place for scan, place in self._scans.items() if place[0] is not exchange}

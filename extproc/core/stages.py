@@ -231,6 +231,10 @@ class AskingStage(ABC):
         self._asked.drop()
         self._pending.clear()
 
+    def _asks(self, windows: Sequence[Window]) -> bool:
+        """Whether an answer about any of them is still of use: nothing waits for one that is not."""
+        return any(self._asked.asks(window.number) for window in windows)
+
 
 class SpanStage(AskingStage):
     """Rules of one mode joined with the spans of the model that one of their guards names."""
@@ -267,7 +271,7 @@ class SpanStage(AskingStage):
         if isinstance(answer, Spans) and len(answer.spans) == len(windows):
             found = zip(windows, answer.spans, strict=True)
             return self._passed([self._scanner.answer(window.number, spans) for window, spans in found])
-        if self._strict and not self.beside:
+        if self._strict and not self.beside and self._asks(windows):
             raise UnreadError(self.watch)
         return self._passed([self._scanner.answer(window.number, None) for window in windows])
 
@@ -323,7 +327,9 @@ class ScoreStage(AskingStage):
             scores = [one.score for one in answer.scores]
         elif not self.beside and (self._judge.on_error is OnError.BLOCK or answer is FailureKind.TOO_LONG):
             # What is too long for a window is no failure: letting it pass would be a way around the model.
-            raise UnreadError(self.watch)
+            if self._asks(windows):
+                raise UnreadError(self.watch)
+            return _NOTHING
         released = ""
         for window, score in zip(windows, scores, strict=True):
             scored = self._scanner.answer(window.number, score)

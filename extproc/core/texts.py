@@ -268,6 +268,8 @@ class AnswerTexts:
     def forget(self, exchange: Exchange) -> None:
         """Forget what is held of an exchange's answer, and what was asked about it."""
         exchange.drop_channels()
+        # What was asked for its record is dropped, too.
+        exchange.untold = False
         self._unfinished = []
         if self.questions is not None:
             self.questions.drop(exchange)

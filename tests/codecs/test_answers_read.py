@@ -6,15 +6,17 @@ from dataclasses import replace
 
 import pytest
 from answer_wires import WIRES, grpc_messages, stream_infer_answer
-from grpc_calls import infer
+from grpc_calls import infer, is_final
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from read_answers import Heard, reads, snapshot, union_on_whole
+from read_answers import BADNESS, Heard, judges, reads, snapshot, union_on_whole
 from redaction_texts import split
 from span_model import ADDRESSES, NAMES
 from tritonclient.grpc import service_pb2 as pb
 
-from extproc.domain.verdict import Mode, Reason
+from extproc.domain.limits import LIMITS
+from extproc.domain.reading import OnDeadline
+from extproc.domain.verdict import Action, Mode, Reason
 from extproc.guards._rules import OnFinding
 from extproc.wire.grpc_frames import framed
 
@@ -172,3 +174,60 @@ def test_neighbours_on_a_stream_keep_their_own_text(first, second, chance):
     heard.end()
     heard.answer_all()
     assert heard.told() == {"a": (union_on_whole(first), ""), "b": (union_on_whole(second), "")}
+
+
+def test_a_record_waits_for_no_question_that_is_not_asked():
+    heard = Several(judges(mode=Mode.SHADOW))
+    heard.said(0, f"This first sentence of it speaks of {BADNESS}, which nobody wants. ")
+    heard.said(1, LONG[:90])
+    # Behind the two questions, the second request first.
+    heard.said(1, LONG * 4)
+    heard.said(0, LONG)
+    heard.said(0, "", final=True)
+    heard.said(1, "", final=True)
+    heard.end()
+    assert [one.exchange for one in heard.waiting] == [0, 1]
+    # One finding is enough: what of its answer waits for its turn is not asked any more.
+    heard.answer()
+    assert [one.exchange for one in heard.book.records()] == [0]
+    heard.answer_all()
+    assert [one.exchange for one in heard.book.records()] == [0, 1]
+    assert heard.book.stream.idle
+
+
+@pytest.mark.parametrize("final", [True, False])
+@pytest.mark.parametrize("first", [True, False])
+def test_nothing_of_an_exchange_follows_its_refusal(final, first):
+    """At a deadline text of two channels is due; what is found in one of them refuses both."""
+    found, plain = f"Write to {MAIL} at once", "Some plain words"
+    texts = (found, plain) if first else (plain, found)
+    message = pb.ModelStreamInferResponse.FromString(stream_infer_answer(texts[0], final=final)[5:])
+    message.infer_response.outputs.add(name="other", datatype="BYTES", shape=[1])
+    raw = texts[1].encode()
+    message.infer_response.raw_output_contents.append(len(raw).to_bytes(4, "little") + raw)
+    heard = Several(reads(answer=OnFinding.BLOCK, on_deadline=OnDeadline.RELEASE_RULES))
+    heard.chunk(framed(message.SerializeToString()))
+    heard.pass_deadline()
+    sent = [pb.ModelStreamInferResponse.FromString(one) for one in grpc_messages(heard.data)]
+    assert [bool(one.error_message) for one in sent].count(True) == 1
+    assert sent[-1].error_message
+    assert is_final(sent[-1])
+
+
+def test_texts_that_wait_to_be_told_of_are_bounded():
+    """A parameter is a text of its own in each message, and none of them waits for the model."""
+    heard = Several(reads(mode=Mode.SHADOW))
+    message = pb.ModelStreamInferResponse.FromString(stream_infer_answer("a")[5:])
+    message.infer_response.parameters["note"].string_param = "Ann Smith walks home"
+    several = framed(message.SerializeToString()) * 50
+    for _ in range(5):
+        heard.chunk(several)
+    heard.said(0, "", final=True)
+    heard.said(1, "", final=True)
+    heard.end()
+    heard.answer_all()
+    first = heard.book.records()[-1]
+    assert (first.exchange, first.degraded, first.action) == (0, True, Action.ALLOW)
+    notes = LIMITS.answer_told_texts_max + LIMITS.answer_questions_max
+    assert sum(one.count for one in first.entities) in {notes - 1, notes}
+    assert heard.book.stream.idle

@@ -672,3 +672,45 @@ class _Asks:
 
     def scanner(self, exchange):
         return None
+
+
+# --- what comes too late, or too much --------------------------------------------------------
+
+
+@pytest.mark.parametrize("wire", [CHAT, WIRE["completions"]], ids=lambda wire: wire.name)
+def test_an_answer_that_goes_on_behind_its_end_has_its_record(wire):
+    heard = Heard(wire, snapshot(reads(mode=Mode.SHADOW)))
+    chunks = wire.say(["It was Ann Smith."])
+    heard.chunk(b"".join([*chunks, chunks[-1]]))
+    assert heard.record.reason is Reason.UPSTREAM_UNREADABLE
+    heard.answer_all()
+    assert heard.book.stream.idle
+
+
+@pytest.mark.parametrize("spans", [True, False])
+def test_a_question_that_nobody_needs_any_more_may_fail(spans):
+    guards = [judges(answer=OnAnswer.REPLACE, canned="[CANNED]"), *([reads()] if spans else [])]
+    heard = begun(*guards, text=GOOD * 2 + BAD + GOOD * 20, chars=3_000)
+    while "[CANNED]" not in heard.text(whole=False):
+        # Of the judge's questions the first; the second one is open.
+        kinds = [type(one.effect) for one in heard.waiting]
+        heard.answer(kinds.index(FindSpans) if FindSpans in kinds else 0)
+    assert heard.waiting
+    while heard.waiting:
+        heard.fail()
+    ended(heard)
+    text = heard.text()
+    assert text.endswith("[CANNED]")
+    assert (GOOD * 2).startswith(text.removesuffix("[CANNED]"))
+    assert (heard.record.action, heard.record.reason) == (Action.REDACT, Reason.TOPIC_BLOCKED)
+
+
+@pytest.mark.parametrize("wire", [CHAT, WHOLE], ids=lambda wire: wire.name)
+@pytest.mark.parametrize("guard", [reads(), judges(), reads(mode=Mode.SHADOW)])
+def test_what_is_too_much_to_hold_is_never_asked_about(wire, guard):
+    heard = Heard(wire, snapshot(guard))
+    for data in wire.say(["word " * LIMITS.held_chars_max]):
+        heard.chunk(data)
+    heard.end()
+    assert heard.book.effects() == []
+    assert len(heard.book.records()) == 1
