@@ -356,3 +356,6 @@ class AnswerLane:
                 exchange.drop_channels()
             else:
                 self._texts.forget(exchange)
+        if self._texts.questions is not None:
+            # What is dropped makes room for those that records wait for.
+            self._texts.questions.go_on(self._texts.moment.at_us)

@@ -195,6 +195,18 @@ def test_a_record_waits_for_no_question_that_is_not_asked():
     assert heard.book.stream.idle
 
 
+def test_a_stream_that_breaks_still_asks_for_the_records_of_those_before():
+    heard = Several(reads(mode=Mode.SHADOW))
+    heard.said(1, LONG * 4)
+    heard.said(0, "It was Ann Smith.", final=True)
+    assert [one.exchange for one in heard.waiting] == [1, 1]
+    heard.chunk(b"no message of gRPC")
+    assert [one.exchange for one in heard.book.records()] == [1]
+    heard.answer_all()
+    assert [one.exchange for one in heard.book.records()] == [1, 0]
+    assert heard.book.stream.idle
+
+
 @pytest.mark.parametrize("final", [True, False])
 @pytest.mark.parametrize("first", [True, False])
 def test_nothing_of_an_exchange_follows_its_refusal(final, first):
