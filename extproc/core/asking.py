@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from extproc.core.channels import ChannelOutput
 from extproc.core.stages import AskingStage, JudgeStage, RuleStage, ScoreStage, SpanStage
+from extproc.domain.errors import FailureKind
 from extproc.domain.limits import LIMITS
 from extproc.domain.verdict import Mode
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from extproc.core.channels import Judge, Watch
     from extproc.core.stages import Moment, Passed, Stage
     from extproc.domain.effects import Answer
-    from extproc.domain.errors import FailureKind
     from extproc.domain.judging import JudgeScanner
     from extproc.domain.reading import Window
     from extproc.domain.scanning import ScannerFactory
@@ -121,6 +121,9 @@ class AskingScan:
             UnreadError: there is none, and nothing may pass unread.
         """
         if stage.beside:
+            if answer is FailureKind.DEADLINE:
+                # A record that waits would wait as long for each of those whose turn has not come.
+                windows = (*windows, *stage.take(None))
             return self._output("", [*stage.answer(windows, answer).findings])
         return self._go_on(stage, stage.answer(windows, answer))
 

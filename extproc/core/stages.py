@@ -197,10 +197,10 @@ class AskingStage(ABC):
         """Whether there are windows that nobody was asked about."""
         return bool(self._pending)
 
-    def take(self, most: int) -> tuple[Window, ...]:
-        """Windows to ask about now. What was let go of, or dropped, is of no use any more."""
+    def take(self, most: int | None) -> tuple[Window, ...]:
+        """Windows to ask about now; None is all. What was let go of, or dropped, is of no use any more."""
         taken: list[Window] = []
-        while self._pending and len(taken) < most:
+        while self._pending and (most is None or len(taken) < most):
             window = self._pending.popleft()
             if self._asked.asks(window.number):
                 taken.append(window)

@@ -109,9 +109,11 @@ class Background:
         return len(self._tasks)
 
     async def drain(self, timeout_s: float) -> int:
-        """Wait for what runs; gives how many tasks were still running at the end."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout_s)
+        """Wait for what runs and what that starts; gives how many tasks were still running at the end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
         return len(self._tasks)
 
 

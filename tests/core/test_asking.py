@@ -714,3 +714,18 @@ def test_what_is_too_much_to_hold_is_never_asked_about(wire, guard):
     heard.end()
     assert heard.book.effects() == []
     assert len(heard.book.records()) == 1
+
+
+def test_a_record_waits_for_a_shadow_that_hangs_no_longer_than_for_one_question():
+    heard = Heard(WHOLE, snapshot(reads(mode=Mode.SHADOW)))
+    for data in WHOLE.say([TEXT * 60]):
+        heard.chunk(data)
+    heard.end()
+    asked = len(heard.book.effects())
+    assert asked == LIMITS.answer_questions_max
+    while heard.waiting:
+        heard.fail(FailureKind.DEADLINE)
+    assert len(heard.book.effects()) == asked
+    assert heard.record.answer_chars_unread == len(TEXT * 60)
+    # What the rules find counts all the same.
+    assert heard.counted() == {"EMAIL_ADDRESS": 60}

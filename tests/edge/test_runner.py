@@ -381,3 +381,26 @@ def test_what_a_record_waits_for_is_asked_to_its_end():
         assert [(one.entity_type, one.count) for one in drive.records[0].entities] == [("PERSON", 1)]
 
     asyncio.run(run())
+
+
+def test_a_drain_waits_for_what_comes_of_what_runs():
+    async def run() -> None:
+        background = Background()
+        done: list[int] = []
+
+        async def work(number: int) -> None:
+            # One after the other, as questions for a record are.
+            await asyncio.sleep(0)
+            done.append(number)
+            if number:
+                background.start(work(number - 1))
+
+        background.start(work(3))
+        assert await background.drain(60) == 0
+        assert done == [3, 2, 1, 0]
+
+        never = background.start(asyncio.Event().wait())
+        assert await background.drain(0) == 1
+        never.cancel()
+
+    asyncio.run(run())
