@@ -184,6 +184,12 @@ class State(dict[int, "State"]):
             elif late and validated:
                 self.asks = -only
 
+    @property
+    def stands_for(self) -> tuple[object, ...]:
+        """All that decides what comes: equal in two states that were made apart."""
+        skipped = (self._skipped.positions, self._skipped.chars)
+        return (self._positions, self.late, self._inside, skipped)
+
     def before(self, following: int) -> tuple[int, ...]:
         """The pending rules that match up to here when a character of this class, or EDGE, follows."""
         found = self._before.get(following)
@@ -380,12 +386,13 @@ def compile_rules(rules: Sequence[Rule]) -> Automaton:
         if names.count(name) > 1:
             raise RuleError(name, "two rules have this name")
     digest = hashlib.sha256(repr([_identity(rule) for rule in rules]).encode()).hexdigest()
-    found = _compiled.get(digest)
+    found = _compiled.pop(digest, None)
     if found is None:
         found = Automaton(rules, [shape(rule) for rule in rules], digest)
         if len(_compiled) >= _COMPILED_MAX:
             del _compiled[next(iter(_compiled))]
-        _compiled[digest] = found
+    # The last one asked for stands last: who goes is whom nobody asked for the longest.
+    _compiled[digest] = found
     return found
 
 

@@ -34,7 +34,10 @@ OPERATORS = {"CREDIT_CARD": Mask(keep_last=4), "IP_ADDRESS": Hash(key=b"k")}
 
 def kept(scanner: RuleScanner) -> tuple[object, ...]:
     """All that a scanner carries from one feed to the next."""
-    threads = [(one.start, id(one.state), one.end, one.rule) for one in scanner._threads]
+    threads = [
+        (one.start, None if one.state is None else one.state.stands_for, one.end, one.rule)
+        for one in scanner._threads
+    ]
     return (scanner._kept, scanner._base, scanner._released, scanner._sent, threads, scanner.held_chars)
 
 
