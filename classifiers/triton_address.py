@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -62,8 +63,11 @@ class TritonAddress:
     @property
     def is_local(self) -> bool:
         """Whether it is on this machine, so that no network sees what it is asked."""
-        host = self.place.rpartition(":")[0]
-        return host in {"localhost", "[::1]"} or host.startswith("127.")
+        host = self.place.rpartition(":")[0].strip("[]")
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
 
 
 def is_address(text: str) -> bool:

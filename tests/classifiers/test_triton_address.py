@@ -88,6 +88,8 @@ def test_its_id_may_stand_in_a_record():
         ("localhost:1", True),
         ("127.0.0.1:1", True),
         ("[::1]:1", True),
+        ("127.0.0.2:1", True),
+        ("127.evil.test:1", False),
         ("10.0.0.1:1", False),
         ("triton.svc:1", False),
     ],
