@@ -84,11 +84,12 @@ def read_directory(place: Path, *, weights: bool = True) -> Model:
     tokenizer = _read(folder, _TOKENIZER, _TOKENIZER_BYTES_MAX, remedy)
     found = _weights_of(place, folder) if weights else None
     settings = _members(folder / _CONFIG, config.content)
-    window_tokens = _window_tokens(folder, settings)
+    lengths = _tokenizer_config(folder)
+    window_tokens = _window_tokens(folder, settings, lengths)
     quantised = found is not None and _DYNAMIC in found.content
     heads = _heads(folder / _CONFIG, settings)
     manifest = Manifest(
-        id=_id_of(folder, [one for one in (config, tokenizer, found) if one is not None]),
+        id=_id_of(folder, [one for one in (config, tokenizer, found, lengths) if one is not None]),
         licence="the operator's",
         source=DirectorySource(directory=folder),
         weights=None if found is None else found.pinned,
@@ -238,16 +239,21 @@ def _activation(file: Path, settings: Mapping[str, object], labels: int) -> Acti
             )
 
 
-def _window_tokens(folder: Path, settings: Mapping[str, object]) -> int:
+def _tokenizer_config(folder: Path) -> _Content | None:
+    """It may be missing where config.json tells how long a window is."""
+    if not (folder / _TOKENIZER_CONFIG).exists():
+        return None
+    return _read(folder, _TOKENIZER_CONFIG, _TOKENIZER_BYTES_MAX, "make it readable")
+
+
+def _window_tokens(folder: Path, settings: Mapping[str, object], config: _Content | None) -> int:
     """The longest window that the model is sure to have positions for."""
     positions = _integer(settings, "max_position_embeddings") or _integer(settings, "n_positions")
     if positions is not None and _OFFSET_POSITIONS.search(str(settings.get("model_type"))):
         positions -= 1 + (_integer(settings, "pad_token_id") or 0)
     bounds = [_WINDOW_TOKENS_MAX, *([] if positions is None else [positions])]
-    file = folder / _TOKENIZER_CONFIG
-    if file.exists():
-        content = _read(folder, _TOKENIZER_CONFIG, _TOKENIZER_BYTES_MAX, "make it readable").content
-        longest = _integer(_members(file, content), "model_max_length")
+    if config is not None:
+        longest = _integer(_members(folder / _TOKENIZER_CONFIG, config.content), "model_max_length")
         # A tokenizer without a bound says so by a number of 30 digits.
         bounds += [] if longest is None else [longest]
     if len(bounds) == 1:

@@ -89,7 +89,10 @@ def test_its_id_is_its_name_and_a_digest_of_all_that_was_read(folder):
     name, _, digest = model.id.partition(":")
     assert (name, len(digest)) == ("house-toxicity", 12)
     edit(folder, id2label={"0": "other", "1": "more"})
-    assert load_operator(folder).id != model.id
+    relabelled = load_operator(folder)
+    assert relabelled.id != model.id
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": 32}', encoding="utf-8")
+    assert load_operator(folder).id not in {model.id, relabelled.id}
 
 
 def test_odd_names_of_folders_stay_out_of_the_id(tmp_path):
