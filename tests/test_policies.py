@@ -65,14 +65,15 @@ def test_no_stream_waits_for_a_plan(monkeypatch):
     )
     head = RequestHead(method="POST", path="/", headers={})
     view = ExchangeView(exchange_id="x:0", head=head, request=request)
-    scanned = []
+    scanned, degraded = [], []
     for snapshot in (policy.on(()), policy.on(("r",))):
         for guards in snapshot.pipelines.values():
             ruled = tuple(one for one in guards if isinstance(one.guard, RuleGuard))
             assert [one.guard.judge(view, ()) for one in ruled] == [ALLOWED] * len(ruled)
-            scan = ChannelScan(watches_of(ruled, view), snapshot.scanner)
+            scan = ChannelScan(watches_of(ruled, view), snapshot.scanner, degraded.append)
             scanned.append(scan.feed("some text", eof=True).released)
     assert scanned == ["some text"] * 6
+    assert degraded == []
 
 
 def test_a_pepper_is_read_with_the_policy_whose_hashes_it_made():

@@ -14,6 +14,7 @@ from extproc.core.stages import AskingStage, JudgeStage, RuleStage, ScoreStage, 
 from extproc.domain.errors import FailureKind
 from extproc.domain.limits import LIMITS
 from extproc.domain.verdict import Mode
+from extproc.redaction.engine import ScanOverflowError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,7 @@ class AskingScan:
         moment: When the event came that is handled.
         wants: Told of a stage that has windows to ask about.
         unread: Told of code points that a model has not read and will not, and of whose model it is.
+        degraded: Told of a guard in shadow, or one that only tells, that reads no more of the channel.
     """
 
     may_block = True
@@ -53,6 +55,7 @@ class AskingScan:
         moment: Moment,
         wants: Callable[[AskingScan, AskingStage], None],
         unread: Callable[[Watch | Judge, int], None],
+        degraded: Callable[[str], None],
     ) -> None:
         enforced = [one for one in watches if one.mode is Mode.ENFORCE]
         shadow = [one for one in watches if one.mode is Mode.SHADOW]
@@ -71,6 +74,7 @@ class AskingScan:
         ]
         self._wants = wants
         self._unread = unread
+        self._degraded = degraded
         self._told_unread: dict[AskingStage, int] = {}
         # Where the end has been passed on.
         self._ended = [False] * len(self._stages)
@@ -105,12 +109,23 @@ class AskingScan:
         self.ended = eof
         found: Found = []
         for stage in tuple(self._beside):
-            found += stage.feed(text, eof=eof).findings
-            if stage.held_chars > LIMITS.held_chars_max:
-                # Nobody waits for it, and it must not grow: the rest of this text it does not read.
-                self.give_up(stage)
+            found += self._feed_beside(stage, text, eof=eof)
         released = "" if self._over else self._push(0, text, eof=eof, found=found)
         return self._output(released, found)
+
+    def _feed_beside(
+        self, stage: Stage | AskingStage, text: str, *, eof: bool
+    ) -> tuple[tuple[Watch | Judge, Finding], ...]:
+        """Feed a stage that releases nothing; what it can take no more of ends it alone."""
+        try:
+            findings = stage.feed(text, eof=eof).findings
+        except ScanOverflowError:
+            self.give_up(stage)
+            return ()
+        if stage.held_chars > LIMITS.held_chars_max:
+            # Nobody waits for it, and it must not grow: the rest of this text it does not read.
+            self.give_up(stage)
+        return findings
 
     def answer(
         self, stage: AskingStage, windows: Sequence[Window], answer: Answer | FailureKind
@@ -204,6 +219,8 @@ class AskingScan:
         """Read no more of the text with one of the stages that only tell."""
         if isinstance(stage, AskingStage):
             self._unread(stage.watch, stage.held_chars)
+        for watch in stage.watches:
+            self._degraded(watch.guard)
         stage.drop()
         self._beside.remove(stage)
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from extproc.domain.scanning import RuleWatch
 from extproc.domain.verdict import Mode, OnError
+from extproc.redaction.engine import ScanOverflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from extproc.domain.judging import JudgeWatch
     from extproc.domain.ports import BoundGuard, ExchangeView
@@ -75,12 +76,21 @@ class ChannelRun(NamedTuple):
 
 
 class ChannelScan:
-    """One channel of an answer. Rules in shadow run apart, so that they cannot change a byte."""
+    """One channel of an answer. Rules in shadow run apart, so that they cannot change a byte.
 
-    __slots__ = ("_enforced", "_shadow", "_watches", "may_block")
+    Args:
+        watches: The rules.
+        factory: Makes their scanners.
+        degraded: Told of a guard in shadow whose rules read no more of the channel.
+    """
 
-    def __init__(self, watches: tuple[Watch, ...], factory: ScannerFactory) -> None:
+    __slots__ = ("_degraded", "_enforced", "_shadow", "_watches", "may_block")
+
+    def __init__(
+        self, watches: tuple[Watch, ...], factory: ScannerFactory, degraded: Callable[[str], None]
+    ) -> None:
         self._watches = watches
+        self._degraded = degraded
         # Whether a finding may end the answer.
         self.may_block = any(watch.rules.block and watch.mode is Mode.ENFORCE for watch in watches)
         self._enforced = _scanner(watches, Mode.ENFORCE, factory)
@@ -106,7 +116,10 @@ class ChannelScan:
             if scan.findings:
                 findings = self._attribute(scan.findings, Mode.ENFORCE)
         if self._shadow is not None:
-            shadowed = self._shadow.feed(text, eof=eof).findings
+            try:
+                shadowed = self._shadow.feed(text, eof=eof).findings
+            except ScanOverflowError:
+                shadowed = self._drop_shadow()
             if shadowed:
                 findings += self._attribute(shadowed, Mode.SHADOW)
         return ChannelOutput(released, findings)
@@ -121,7 +134,11 @@ class ChannelScan:
             released, held_chars_max = tuple(scan.released), scan.held_chars_max
             findings += self._attribute_each(scan.findings, Mode.ENFORCE)
         if self._shadow is not None:
-            findings += self._attribute_each(self._shadow.feed_each(texts).findings, Mode.SHADOW)
+            try:
+                shadowed = self._shadow.feed_each(texts).findings
+            except ScanOverflowError:
+                shadowed = self._drop_shadow()
+            findings += self._attribute_each(shadowed, Mode.SHADOW)
         # Stable: of one piece what is enforced comes first, as in ``feed``.
         return ChannelRun(released, sorted(findings, key=_piece), held_chars_max)
 
@@ -129,6 +146,14 @@ class ChannelScan:
         """Forget what is held; an undecided tail never goes out."""
         if self._enforced is not None:
             self._enforced.drop()
+
+    def _drop_shadow(self) -> tuple[()]:
+        """Read no more of the channel in shadow: what is enforced there would end the answer."""
+        self._shadow = None
+        for watch in self._watches:
+            if watch.mode is Mode.SHADOW:
+                self._degraded(watch.guard)
+        return ()
 
     def _attribute(
         self, findings: tuple[Finding, ...], mode: Mode

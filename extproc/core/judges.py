@@ -16,7 +16,7 @@ from extproc.domain.scanning import RuleWatch
 from extproc.domain.verdict import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from extproc.core.channels import Watch
     from extproc.domain.judging import JudgeScanner, Judging, ToolCall
@@ -91,10 +91,18 @@ class Judges:
             return [(_cutting(judge), scanner) for judge, scanner in opened]
         return opened
 
-    def channel(self, channel: Channel, watches: tuple[Watch, ...], factory: ScannerFactory) -> ChannelScan:
+    def channel(
+        self,
+        channel: Channel,
+        watches: tuple[Watch, ...],
+        factory: ScannerFactory,
+        degraded: Callable[[str], None],
+    ) -> ChannelScan:
         """What reads a channel, where no model does."""
         read = [(judge, scanner) for judge, scanner in self.readers(channel) if scanner is not None]
-        return JudgedScan(watches, factory, read) if read else ChannelScan(watches, factory)
+        if read:
+            return JudgedScan(watches, factory, degraded, read)
+        return ChannelScan(watches, factory, degraded)
 
 
 class JudgedScan(ChannelScan):
@@ -106,9 +114,10 @@ class JudgedScan(ChannelScan):
         self,
         watches: tuple[Watch, ...],
         factory: ScannerFactory,
+        degraded: Callable[[str], None],
         judges: Sequence[tuple[Judge, JudgeScanner]],
     ) -> None:
-        super().__init__(watches, factory)
+        super().__init__(watches, factory, degraded)
         self._before = [one for one in judges if one[0].touches and not one[0].rules.edits]
         self._behind = [one for one in judges if one[0].touches and one[0].rules.edits]
         self._beside = [one for one in judges if not one[0].touches]

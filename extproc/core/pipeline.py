@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from extproc.core.refusals import INTERNAL
 from extproc.domain.errors import FailureKind
 from extproc.domain.ports import ALLOWED, Verdict
 from extproc.domain.verdict import Action, GuardRecord, Mode, OnError, Reason, Refusal
+from extproc.redaction.engine import ScanOverflowError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +30,8 @@ _TOO_LONG = Verdict(
     status=413,
     message="the prompt is too long to be judged",
 )
+# What becomes of a request, in enforce mode, whose rules cannot be read to their end; in shadow it is told.
+_NOT_READ = Verdict(action=Action.BLOCK, reason=INTERNAL.reason, status=INTERNAL.status)
 
 
 @dataclass(slots=True)
@@ -117,14 +121,23 @@ class PipelineRun:
 
 
 def _judge(exchange: Exchange, asked: Asked) -> tuple[Verdict, bool]:
-    """A guard's verdict, or what its ``on_error`` says where an effect failed."""
+    """A guard's verdict, or what its ``on_error`` says where an effect failed.
+
+    Raises:
+        ScanOverflowError: an enforced guard's rules have too many live starts in the request.
+    """
     bound = asked.bound
     answers: list[Answer] = []
     for answer in asked.answers:
         if answer is None or isinstance(answer, str):
             return _verdict_on_failure(bound, answer), answer is not FailureKind.TOO_LONG
         answers.append(answer)
-    return bound.guard.judge(exchange.view, tuple(answers)), False
+    try:
+        return bound.guard.judge(exchange.view, tuple(answers)), False
+    except ScanOverflowError:
+        if bound.mode is not Mode.SHADOW:
+            raise
+        return _NOT_READ, True
 
 
 def _verdict_on_failure(bound: BoundGuard, failure: FailureKind | None) -> Verdict:

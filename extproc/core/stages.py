@@ -59,6 +59,10 @@ class Stage(Protocol):
     """One reader of a channel."""
 
     @property
+    def watches(self) -> Sequence[Watch | Judge]:
+        """Whose it is."""
+
+    @property
     def waits(self) -> bool:
         """Whether an answer may yet let something go."""
 
@@ -105,26 +109,27 @@ class _AtOnce:
 class RuleStage(_AtOnce):
     """Rules of one mode, without a model."""
 
-    __slots__ = ("_watches",)
+    __slots__ = ("watches",)
 
     def __init__(self, watches: list[Watch], factory: ScannerFactory) -> None:
         super().__init__(factory([watch.rules for watch in watches]))
-        self._watches = watches
+        self.watches = watches
 
     def feed(self, text: str, *, eof: bool) -> Passed:
         """Apply the rules."""
         scan = self._read(text, eof=eof)
-        return Passed(scan.released, attributed(self._watches, scan.findings))
+        return Passed(scan.released, attributed(self.watches, scan.findings))
 
 
 class JudgeStage(_AtOnce):
     """A judge that delays text, changes it or ends it."""
 
-    __slots__ = ("_judge",)
+    __slots__ = ("_judge", "watches")
 
     def __init__(self, judge: Judge, scanner: JudgeScanner) -> None:
         super().__init__(scanner)
         self._judge = judge
+        self.watches = (judge,)
 
     def feed(self, text: str, *, eof: bool) -> Passed:
         """Judge it: what only changes text, or only tells, ends nothing."""
@@ -167,6 +172,8 @@ class AskingStage(ABC):
         self._asked = asked
         self._pending: deque[Window] = deque()
         self.watch = watch
+        # All whose it is: rules of others are read with it.
+        self.watches: Sequence[Watch | Judge] = (watch,)
         # How long an answer to one question may take.
         self.deadline_ms = deadline_ms
         self.beside = beside
@@ -245,7 +252,7 @@ class SpanStage(AskingStage):
         watch, self._model = next((one, one.rules.model) for one in watches if one.rules.model is not None)
         self._scanner = factory.modelled([one.rules for one in watches])
         super().__init__(self._scanner, watch, deadline_ms=LIMITS.spans_deadline_ms, beside=beside)
-        self._watches = watches
+        self.watches = self._watches = watches
         self._moment = moment
         self._strict = beside or self._model.on_deadline is OnDeadline.STRICT
         self._deadline_us = self._model.deadline_ms * _US_PER_MS

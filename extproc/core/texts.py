@@ -191,8 +191,8 @@ class AnswerTexts:
         if asks and _is_read(channel, text):
             return self._new_asking(exchange, channel)
         if judges is None:
-            return ChannelScan(watches, self._factory)
-        return judges.channel(channel, watches, self._factory)
+            return ChannelScan(watches, self._factory, exchange.degraded_in_answer)
+        return judges.channel(channel, watches, self._factory, exchange.degraded_in_answer)
 
     def _new_asking(self, exchange: Exchange, channel: Channel) -> AskingScan:
         watches, judges, _ = self._watched(exchange)
@@ -208,6 +208,7 @@ class AnswerTexts:
             moment=self.moment,
             wants=wants,
             unread=partial(questions.note_unread, exchange),
+            degraded=exchange.degraded_in_answer,
         )
         questions.watch(exchange, channel, scan)
         return scan
