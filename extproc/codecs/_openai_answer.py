@@ -298,9 +298,14 @@ class AnswerReader:
         return [*carried, last]
 
     def _learn(self, raw: bytes, document: bytes, place: Place) -> None:
-        if place.site is not None and self._events is not None:
+        """An event like this one may come as a run: not where what its text says is looked at.
+
+        An empty text may stand where no other may, and a name is put together from its pieces.
+        """
+        site = place.site
+        if site is not None and self._events is not None and place.text.value and site.path[-1] != "name":
             template = template_of(raw, document, place.text.start, place.text.end)
-            self._events.learn(template, place.site)
+            self._events.learn(template, site)
 
     def _forget(self) -> None:
         if self._events is not None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from extproc.codecs._openai_answer import AnswerReader
 from extproc.codecs._openai_http import withheld_document
 from extproc.domain.errors import PeerError
+from extproc.domain.judging import ToolCall
 from extproc.domain.limits import LIMITS
 from extproc.domain.segment import Channel, Delta, Usage
 from extproc.domain.verdict import Reason
@@ -304,6 +305,26 @@ def test_text_after_a_choices_end_makes_the_answer_unreadable():
     assert deltas(*frames_of(reader(), end, chunk({"content": ""}))) == [("content", "a")]
     unreadable(reader(), end + chunk({"content": "b"}))
     unreadable(reader(), end + chunk(call("{")))
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+def test_what_says_nothing_teaches_no_way_past_what_has_ended(one_by_one):
+    after_end = [chunk({"content": "a"}), chunk(finish="stop"), *[chunk({"content": ""})] * 2]
+    after_arguments = [chunk(call("{", name="get_weather")), *[chunk(call(name=""))] * 2]
+    begun = [chunk(call("", name="get_weather")), *[chunk(call(""))] * 2, chunk(call("{"))]
+    name = chunk(call(name="b"))
+    for events, more in ((after_end, chunk({"content": "b"})), (after_arguments, name), (begun, name)):
+        answer = reader()
+        for said in events if one_by_one else [b"".join(events)]:
+            answer.read(said, eof=False)
+        unreadable(answer, more)
+
+
+def test_a_name_in_pieces_is_that_of_its_call():
+    names = [chunk(call(name=piece)) for piece in ("get_", "the_", "wea", "ther")]
+    frames = frames_of(reader(), *names, chunk(finish="tool_calls"))
+    told = [one for frame in frames for one in frame.calls]
+    assert told == [ToolCall("get_the_weather", Channel(0, "tool_calls.0.arguments"), "")]
 
 
 def test_the_number_of_texts_is_bounded():
