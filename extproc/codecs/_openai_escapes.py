@@ -11,8 +11,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _HIGH: Final = r"\\u[dD][89abAB][0-9A-Fa-f]{2}"
 _LOW: Final = r"\\u[dD][c-fC-F][0-9A-Fa-f]{2}"
@@ -32,8 +36,12 @@ _KEPT: Final = {'"': '\\"', "\\": "\\\\"}
 # What stands for a value that was taken out: an entity type in brackets, perhaps with a digest or the
 # letters of a pseudonym, or a mask.
 _TAKEN_OUT: Final = r"\[[A-Z][A-Z0-9_]*(?::[0-9a-f]+|_[a-z]+)?\]|\*{6,}[0-9]*"
+_USUAL: Final = re.compile(_TAKEN_OUT)
 _BEFORE_VALUES: Final = frozenset(":,[")
 _SCALAR: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+\-]?[0-9]+)?|true|false|null")
+# Of one request's replacements, as each is looked for at every value: a policy's own texts are few, and
+# stand again and again; masks are many.
+_TEXTS_MAX: Final = 64
 _TEXT_SETS_MAX: Final = 256  # policies' own texts: of those in use, and of some before them.
 _CONTROL: Final = re.compile(r"[\x00-\x1f]")
 _QUOTE: Final = re.compile(r'\\.|"|[\x00-\x1f]', re.DOTALL)
@@ -149,6 +157,12 @@ class EscapeWriter:
 def write_escapes(text: str, replacements: frozenset[str] = frozenset()) -> str:
     """A whole inner document, as ``read_escapes`` gave it, with edits made in it."""
     return EscapeWriter(replacements).feed(text)
+
+
+def unusual(replacements: Iterable[str]) -> frozenset[str]:
+    """Of what took values' places, the texts that a writer does not know by form: the most frequent."""
+    counted = Counter([text for text in replacements if _USUAL.fullmatch(text) is None])
+    return frozenset([text for text, _ in counted.most_common(_TEXTS_MAX)])
 
 
 @lru_cache(_TEXT_SETS_MAX)

@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from extproc.codecs._openai_escapes import read_escapes, write_escapes
+from extproc.codecs._openai_escapes import read_escapes, unusual, write_escapes
 from extproc.domain.segment import Segment
 from extproc.wire.json_leaves import number_text
 from extproc.wire.splice import Splice, encode_string, splice
@@ -163,10 +163,10 @@ def segment_splices(
     splices: list[Splice] = []
     key_edited = False
     by_segment = attrgetter("segment_index")
-    for index, of_segment in groupby(sorted(edits, key=by_segment), key=by_segment):
-        changes = _disjoint(of_segment)
-        replacements = frozenset([change.replacement for change in changes])
-        for piece, text in edited_pieces(places[index], changes):
+    ordered = sorted(edits, key=by_segment)
+    replacements = unusual([edit.replacement for edit in ordered])
+    for index, of_segment in groupby(ordered, key=by_segment):
+        for piece, text in edited_pieces(places[index], _disjoint(of_segment)):
             end = piece.end
             if not end:
                 key_edited = True

@@ -12,6 +12,7 @@ from extproc.codecs._openai_escapes import (
     EscapeWriter,
     has_escapes,
     read_escapes,
+    unusual,
     write_escapes,
 )
 
@@ -84,6 +85,17 @@ def test_it_is_written_alike_in_pieces(value, places):
 
 def test_line_ends_between_values_stay_and_those_within_strings_are_escaped():
     assert write_escapes('{\n"a": "b\nc\td\x01"\n}') == '{\n"a": "b\\nc\\td\\u0001"\n}'
+
+
+def test_a_writer_is_told_of_few_texts_and_of_none_that_it_knows():
+    hashed = [f"[CREDIT_CARD:{at:016x}]" for at in range(5_000)]
+    masks = [f"****-{at:04}" for at in range(5_000)]
+    assert unusual([*hashed, "[PERSON]", "[PERSON_ab]", "************1111"]) == frozenset()
+    told = unusual([*hashed, *masks, "gone", "gone", "weg"])
+    assert "gone" in told
+    assert len(told) == 64
+    assert told - {"gone"} <= {*masks, "weg"}
+    assert unusual(["gone", *hashed, "weg", "****.5678"]) == {"gone", "weg", "****.5678"}
 
 
 @pytest.mark.parametrize(
