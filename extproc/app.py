@@ -249,6 +249,9 @@ class Service:
         if left:
             LOG.warning("%d settlements are left to their leases", left)
         await self._inference.close(drain_ms=LIMITS.drain_deadline_ms)
+        if self._judges.served is not None:
+            # Else a look at a server that hangs would hold the process up until each of its questions ends.
+            self._judges.served.close()
         await self._ledger.close()
         if self._keeper is not None:
             # Before the verdict log: it writes the records of what it keeps.

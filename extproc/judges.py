@@ -92,6 +92,10 @@ class Served:
         self._seen = signature
         self.fault = ""
 
+    def close(self) -> None:
+        """Ask it no more; a look under way fails."""
+        self._model.close()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judges:

@@ -198,6 +198,18 @@ def test_a_model_that_is_replaced_by_another_kind_is_not_ready(address, texts):
     assert len(texts.asked) == looked + 1
 
 
+def test_a_server_is_not_asked_once_the_service_stops(address, texts):
+    judges = opened(address)
+    looked = len(texts.asked)
+    judges.served.close()
+    judges.served.look()
+    assert not judges.served.ready
+    assert judges.served.fault.endswith("is not asked any more")
+    with pytest.raises(ServerError):
+        scored(judges, "toxic", "a")
+    assert len(texts.asked) == looked
+
+
 @pytest.fixture
 def tokens():
     """A model of token ids."""
