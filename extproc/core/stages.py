@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from extproc.domain.effects import Answer
     from extproc.domain.judging import JudgeScanner
     from extproc.domain.reading import ScoreModel, Window
-    from extproc.domain.scanning import Scan, Scanner, ScannerFactory
+    from extproc.domain.scanning import AskingScanner, Scan, Scanner, ScannerFactory
 
 _US_PER_MS: Final = 1_000
 
@@ -139,36 +139,12 @@ class JudgeStage(_AtOnce):
         return Passed(scan.released, tuple((self._judge, finding) for finding in scan.findings))
 
 
-class _Asked(Protocol):
-    """What a model reads for a stage."""
-
-    def asks(self, number: int) -> bool:
-        """Whether an answer about a window is still of use."""
-
-    @property
-    def waits(self) -> bool:
-        """Whether an answer may yet let something go."""
-
-    @property
-    def done(self) -> bool:
-        """Whether the end has come and nothing is held."""
-
-    @property
-    def held_chars(self) -> int:
-        """Code points that wait for more text or for the model."""
-
-    @property
-    def unread_chars(self) -> int:
-        """Code points that the model has not read and will not."""
-
-    def drop(self) -> None:
-        """Forget what is held."""
-
-
 class AskingStage(ABC):
     """A stage with a model: whose it is, and whether it only tells, so that nothing waits for it."""
 
-    def __init__(self, asked: _Asked, watch: Watch | Judge, *, deadline_ms: int, beside: bool) -> None:
+    def __init__(
+        self, asked: AskingScanner, watch: Watch | Judge, *, deadline_ms: int, beside: bool
+    ) -> None:
         self._asked = asked
         self._pending: deque[Window] = deque()
         self.watch = watch

@@ -86,20 +86,8 @@ class Scanner(Protocol):
         """Forget what is held: the answer was cut and an undecided tail never goes out."""
 
 
-class SpanScanner(Protocol):
-    """Reads one channel of the answer with rules and a model, which others ask in its place.
-
-    What both have decided goes out, each in its time.
-    """
-
-    def feed(self, text: str, *, eof: bool = False) -> tuple[Scan, tuple[Window, ...]]:
-        """Take more text; give what may go out, and the windows that the model must be asked about."""
-
-    def answer(self, number: int, spans: Sequence[ModelSpan] | None) -> Scan:
-        """Take the answer about a window; None is none, and leaves its text to the rules."""
-
-    def let_go(self, up_to: int) -> Scan:
-        """Let go of what the rules clear of all before a place, read or not."""
+class AskingScanner(Protocol):
+    """Reads one channel of the answer with a model, which others ask in its place."""
 
     def asks(self, number: int) -> bool:
         """Whether an answer about a window is still of use."""
@@ -117,15 +105,28 @@ class SpanScanner(Protocol):
         """Code points that wait for more text or for the model."""
 
     @property
-    def released_chars(self) -> int:
-        """Code points from the beginning that are not held any more."""
-
-    @property
     def unread_chars(self) -> int:
         """Code points that the model has not read and will not."""
 
     def drop(self) -> None:
         """Forget what is held."""
+
+
+class SpanScanner(AskingScanner, Protocol):
+    """The same with rules beside the model: what both have decided goes out, each in its time."""
+
+    def feed(self, text: str, *, eof: bool = False) -> tuple[Scan, tuple[Window, ...]]:
+        """Take more text; give what may go out, and the windows that the model must be asked about."""
+
+    def answer(self, number: int, spans: Sequence[ModelSpan] | None) -> Scan:
+        """Take the answer about a window; None is none, and leaves its text to the rules."""
+
+    def let_go(self, up_to: int) -> Scan:
+        """Let go of what the rules clear of all before a place, read or not."""
+
+    @property
+    def released_chars(self) -> int:
+        """Code points from the beginning that are not held any more."""
 
 
 class ScannerFactory(Protocol):
