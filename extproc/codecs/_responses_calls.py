@@ -73,7 +73,13 @@ class Calls:
         self._done[hash(said)] += 1
         self._check_count()
         channel = None if begun is None else begun.channel
-        if channel is None and begun is not None and begun.name == said.name:
+        if (
+            channel is None
+            and begun is not None
+            and begun.name == said.name
+            and said.arguments in {None, begun.arguments}
+        ):
+            # Told of where it began, with the same arguments.
             return
         arguments = said.arguments if streamed else said.whole
         parts.calls.append(ToolCall(said.name, channel, arguments))

@@ -82,8 +82,6 @@ class Events:
         self._limits = limits
         self._memory = Memory(limits)
         self._calls = Calls(limits)
-        # Items whose arguments have come.
-        self._argued: set[int] = set()
         # Those that are over too; of these the ones that go on; and all by their channels.
         self._sites: dict[_At, Site] = {}
         self._open: dict[_At, Site] = {}
@@ -309,7 +307,8 @@ class Events:
 
     def cut(self, parts: Parts) -> None:
         """The answer ended before its last event."""
-        self._calls.cut(parts, self._argued)
+        kinds = {kind.name for kind in _ITEMS.values()}
+        self._calls.cut(parts, {output for output, name, _ in self._sites if name in kinds})
 
     def read_whole(self, document: bytes, root: Object, parts: Parts) -> Ending:
         """Every text of an answer that came at once."""

@@ -481,6 +481,26 @@ def test_a_call_of_a_stream_that_ends_without_arguments_says_so():
     assert calls_of([*begun, *cut.read_response(b"", eof=True)]) == ended
 
 
+def test_a_call_of_a_stream_that_is_cut_within_its_arguments_has_some():
+    kind = "response.function_call_arguments.delta"
+    delta = (kind, {"type": kind, "output_index": 0, "item_id": "fc_1", "delta": '{"ci'})
+    cut = responses_session()
+    begun = frames(cut, *response_events(CALL)[:2], delta)
+    told = calls_of([*begun, *cut.read_response(b"", eof=True)])
+    assert told == [ToolCall("weather", STREAMED)]
+
+
+@pytest.mark.parametrize("kind", ["mcp_call", "mcp_approval_request"])
+def test_arguments_that_a_call_has_only_where_it_is_done_are_told_there(kind):
+    item = {"type": kind, "name": "rm", "arguments": ARGUMENTS}
+    expected = [ToolCall("rm", None, ""), ToolCall("rm", None, ARGUMENTS)]
+    assert calls_of(frames(responses_session(), *response_events(item))) == expected
+    begin, done, end = response_events(item)[1:]
+    begin[1]["item"] = item
+    found = frames(responses_session(), response_events(item)[0], begin, done, end)
+    assert calls_of(found) == [ToolCall("rm", None, ARGUMENTS)]
+
+
 @pytest.mark.parametrize(
     ("content", "choices"),
     [
