@@ -6,6 +6,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 from extproc.domain.limits import LIMITS
+from extproc.redaction.transducer import first_tag
 
 if TYPE_CHECKING:
     from extproc.redaction.automaton import Automaton
@@ -37,7 +38,8 @@ class Naming:
 
     Of all ways to part a match the one with the longest value counts. Where matches have no end it is that
     of the shortest match, so that it is known before the end and stays. A character that stands for several
-    is of the value if one of these is. States are made on demand, as those of the automaton.
+    is of the value if one of these is; so is all from the first tag on, since what tags spell within a name
+    would be taken out elsewhere. States are made on demand, as those of the automaton.
 
     Args:
         automaton: The rules.
@@ -87,7 +89,7 @@ class Naming:
                 starts = [starts[rank] for rank in left]
             if self._is_endless and state.end is not None:
                 break
-        return None if state.end is None else starts[state.end]
+        return None if state.end is None else first_tag(text, starts[state.end])
 
     def _move(self, state: _State, key: int) -> tuple[_State, tuple[int, ...] | None]:
         """The move from a state by a character's class, which is read as nothing too in odd keys."""

@@ -155,6 +155,12 @@ def is_tag(char: str) -> bool:
     return bool(char) and _TAGS[0] + 0x20 <= ord(char) < _TAGS[1]
 
 
+def first_tag(text: str, end: int) -> int:
+    """Where the first tag stands in a text up to ``end``; ``end`` for none."""
+    tag = None if text.isascii() else _TAG.search(text, 0, end)
+    return end if tag is None else tag.start()
+
+
 def is_shaded(code_point: int) -> bool:
     """Whether more than the character itself counts for what begins behind it; see ``LeftOf``."""
     return code_point in _SHADED

@@ -39,6 +39,8 @@ PARTED = [
     ("what is unseen before a value is no part of it", rule("pin ", r"\d{4}"), "pin \u200b1234", 5),
     ("what is unseen in a name", rule("pin ", r"\d{4}"), "p\u200bin 1\u200b234", 5),
     ("what could be read as nothing", rule("p", r"1?2"), "p\U000e00312", 1),
+    ("a tag in a name, which may spell another value", rule("pin ", r"\d{4}"), "pi\U000e0031n 1234", 2),
+    ("one in the name of a value without end", rule("pin ", r"\d+"), "pi\U000e0031n 1234", 2),
 ]
 
 
@@ -135,3 +137,12 @@ def test_values_beside_their_names(before, value, after):
     mask = DEFAULTS & AUTOMATON.mask(["PHONE_NUMBER", "US_SSN", "UK_PASSPORT"])
     (found,) = redact(before + value + after, AUTOMATON, mask=mask).findings
     assert (found.start, found.end) == (len(before), len(before) + len(value))
+
+
+@pytest.mark.parametrize("before", ["pass", "password", "password="])
+def test_what_tags_spell_within_a_name_does_not_stay(before):
+    name, value = "password=", "hunter" + "2x"
+    spelled = "".join(chr(0xE0000 + ord(char)) for char in "4111111111111111")
+    text = f"a {before}{spelled}{name.removeprefix(before)}{value}"
+    for chunks in ([text], list(text)):
+        assert scanned(Plan(AUTOMATON, mask=DEFAULTS), chunks)[0] == f"a {before}[PASSWORD]"

@@ -159,7 +159,7 @@ def ends(rule: Rule, text: str, start: int, last_end: int = -1) -> list[int]:
 def value_start(rule: Rule, match: str) -> int:
     """Code points before the value: all ways to part the match are tried; the longest value counts.
 
-    Where there is no longest match it is that of the shortest one.
+    Where there is no longest match it is that of the shortest one. No tag stays in a name.
     """
     if not rule.naming:
         return 0
@@ -171,8 +171,10 @@ def value_start(rule: Rule, match: str) -> int:
     body = pattern(rule.body, ignore_case=rule.ignore_case)
     last = len(match) - 1
     each = [options(char, inner=0 < at < last) for at, char in enumerate(match)]
+    tags = (at for at, char in enumerate(match) if "\U000e0000" <= char <= "\U000e007f")
+    first_tag = next(tags, len(match))
     return min(
-        owner[at]
+        min(owner[at], first_tag)
         for chosen in itertools.product(*each)
         for reading, owner in [("".join(chosen), [at for at, one in enumerate(chosen) for _ in one])]
         for at in range(1, len(reading))
