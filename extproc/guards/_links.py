@@ -23,7 +23,8 @@ _TAKEN: Final = re.compile(r"[^\s\"'`<>()]*")
 _QUOTED_TAKEN: Final = re.compile(r"[^ \f\v\"'`<>()]*")
 # Text of other scripts has few spaces: before its letters a word ends in which nothing was begun.
 _FOREIGN: Final = re.compile(r"([!-~]*)[^\x00-\x7f]+")
-_LAST_WORD: Final = re.compile(r"[\x00-\x08\x0e-\x1f!-\x7f]*\Z")
+# Looks before it, so that a long word before the last one is read once.
+_LAST_WORD: Final = re.compile(r"(?<![\x00-\x08\x0e-\x1f!-\x7f])[\x00-\x08\x0e-\x1f!-\x7f]*\Z")
 _SUSPECT_OR_TAG: Final = re.compile(f"<|{SUSPECT.pattern}")
 # Of a word that is longer than may be held so much is looked at again with what follows.
 _OVERLAP_CHARS: Final = 384
@@ -77,11 +78,14 @@ class LinkScanner:
     def _read(self, text: str, *, eof: bool) -> Judged:
         released: list[str] = []
         findings: list[Finding] = []
-        position = 0
+        position, suspect_at = 0, -1
         while position < len(text) and not self._over and not self._held:
+            if suspect_at < position:
+                suspect = _SUSPECT_OR_TAG.search(text, position)
+                suspect_at = len(text) if suspect is None else suspect.start()
             if self._taking is not None:
                 position = self._take(text, position, released, eof=eof)
-            elif (plain := self._plain_to(text, position)) > position:
+            elif (plain := self._plain_to(text, position, suspect_at)) > position:
                 released.append(self._pass(text[position:plain]))
                 position = plain
             elif (space := _SPACE.match(text, position)) is not None:
@@ -91,29 +95,28 @@ class LinkScanner:
                 position = self._word(text, position, released, findings, eof=eof)
         return Judged("".join(released), tuple(findings))
 
-    def _plain_to(self, text: str, start: int) -> int:
-        """Where the words end from a place on in which nothing can begin."""
+    def _plain_to(self, text: str, start: int, suspect_at: int) -> int:
+        """Where the words end from a place on in which nothing can begin: before the next suspect is one."""
         if self._place.markup.within:
             return start
-        suspect = _SUSPECT_OR_TAG.search(text, start)
-        if suspect is None:
-            return start
-        # Not the word in which it stands.
-        return max(text.rfind(space, start, suspect.start()) + 1 for space in " \n") or start
+        last = _LAST_WORD.search(text, start, suspect_at)
+        return start if last is None else last.start()
 
     def _word(
         self, text: str, start: int, released: list[str], findings: list[Finding], *, eof: bool
     ) -> int:
         """A word, or what is left of one; a long one in windows whose places the text alone determines."""
-        foreign = _FOREIGN.match(text, start)
+        size = LIMITS.link_word_chars_max
+        # Not the whole of a long word, of which many targets may be taken out.
+        limit = start + size + 1
+        foreign = _FOREIGN.match(text, start, limit)
         if foreign is not None and SUSPECT.search(foreign[1]) is None:
             released.append(self._pass(foreign[0]))
             return foreign.end()
-        size = LIMITS.link_word_chars_max
-        end = _end(_WORD, text, start)
+        end = _end(_WORD, text, start, limit)
         quoted = self._place.may_be_quoted(text[start : min(end, start + size)])
         if quoted:
-            end = _end(_QUOTED_WORD, text, start)
+            end = _end(_QUOTED_WORD, text, start, limit)
         long = end - start > size
         if not (long or end < len(text) or eof):
             self._held = text[start:]
@@ -143,7 +146,7 @@ class LinkScanner:
         """What goes with a target; a backslash at its end may belong to the quote that follows."""
         if self._taking is None:
             return start
-        end = _end(self._taking, text, start)
+        end = _end(self._taking, text, start, len(text))
         taken = text[start:end].rstrip("\\")
         self._at += len(taken)
         kept = text[start + len(taken) : end]
@@ -161,6 +164,6 @@ class LinkScanner:
         return text
 
 
-def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
-    found = pattern.match(text, start)
+def _end(pattern: re.Pattern[str], text: str, start: int, limit: int) -> int:
+    found = pattern.match(text, start, limit)
     return start if found is None else found.end()
