@@ -96,7 +96,7 @@ class LinkScanner:
         return Judged("".join(released), tuple(findings))
 
     def _plain_to(self, text: str, start: int, suspect_at: int) -> int:
-        """Where the words end in which nothing can begin: before the one in which the next suspect stands."""
+        """Where the words end in which nothing can begin: before that in which the next suspect stands."""
         if self._place.markup.within:
             return start
         last = _LAST_WORD.search(text, start, suspect_at)
