@@ -23,6 +23,17 @@ _PACKS: Final = {rule.entity_type: rule.pack for rule in ALL_RULES}
 _NAMES: Final = frozenset(rule.name for rule in ALL_RULES)
 # Rule sets that are compiled at once: those of recent files.
 _SETS_MAX: Final = 4
+_WRITE: Final = (
+    "write literals, classes, groups, |, ?, *, + and {m,n} that find some text; what may stand beside it is "
+    "what `left` and `right` say"
+)
+# By words of what is wrong.
+_INSTEAD: Final = {
+    "explodes": "write shorter or fewer repeats, or let each begin with what the one before it cannot have",
+    "a validated body": "write {m,n} in place of * and +, or take the validator out",
+    "an unbounded body": "write {m,n} in place of * and +, or `right: none`",
+    "must accept or die": "write shorter repeats, or `right: none` and no validator where the end is open",
+}
 # Of a rule's own characters, those of which texts are made that could begin it at many places.
 _PROBED_CHARS: Final = 12
 
@@ -107,10 +118,7 @@ def _body_faults(number: int, entry: RuleEntry) -> list[RuleFault]:
     try:
         alone = compile_rules([_rule(entry)])
     except RuleError as error:
-        instead = (
-            "write literals, classes, groups, |, ?, *, + and {m,n} that find no empty text and end; "
-            "what may go on needs `right: none`"
-        )
+        instead = next((told for why, told in _INSTEAD.items() if why in error.why), _WRITE)
         return [RuleFault(rule=number, field=("pattern",), what=error.why, instead=instead)]
     if _crowds(alone):
         most = LIMITS.scan_threads_max // 2

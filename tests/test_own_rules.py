@@ -108,11 +108,29 @@ def test_guards_may_name_what_the_files_rules_find(tmp_path):
         ({"validator": "lunh"}, "validator", "is no check"),
     ],
 )
-def test_a_rule_that_is_wrong_is_refused_by_its_place(tmp_path, changes, place, what):
-    with pytest.raises(PolicyError, match=rf"/policy\.yaml:4:\d+: rules\[1\]\.{place}: .*{what}") as caught:
+def test_a_rule_that_is_wrong_is_refused_by_its_place_and_name(tmp_path, changes, place, what):
+    name = changes.get("name", entry().name)
+    line = rf"/policy\.yaml:4:\d+: rules\[1\]\.{place}: rule {name}: .*{what}"
+    with pytest.raises(PolicyError, match=line) as caught:
         check(tmp_path, text_of(entry(name="first"), entry(**changes)))
     # No example in a message: it may be a secret.
     assert "123456" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "right", "validator", "instead"),
+    [
+        ("(?:a|b)*a(?:a|b){14}c", "none", "", "shorter or fewer repeats"),
+        ("a+", "none", "luhn", r"\{m,n\} in place of \* and \+, or take the validator out"),
+        ("a+", "not_word", "", "or `right: none`"),
+        ("^a", "none", "", "`left` and `right`"),
+        ("a{9999}", "none", "", "literals, classes"),
+    ],
+)
+def test_a_pattern_that_cannot_run_says_what_would(tmp_path, pattern, right, validator, instead):
+    wrong = entry(pattern=pattern, right=right, validator=validator)
+    with pytest.raises(PolicyError, match=rf"rules\[0\]\.pattern: rule badge: .*; .*{instead}"):
+        check(tmp_path, text_of(wrong))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +149,7 @@ def test_a_rule_that_lacks_what_it_must_have(tmp_path, row, field):
 
 
 def test_two_rules_of_one_name_are_refused(tmp_path):
-    with pytest.raises(PolicyError, match=r"rules\[1\]\.name: is the name of another rule"):
+    with pytest.raises(PolicyError, match=r"rules\[1\]\.name: rule badge: is the name of another rule"):
         check(tmp_path, text_of(entry(), entry()))
 
 

@@ -294,7 +294,9 @@ def _own_rule_faults(file: PolicyFile, rules: RuleVocabulary, document: Document
         extended = rules.extend(file.rules)
         if isinstance(extended, list):
             for fault in extended:
-                yield fault_at(document, ("rules", fault.rule, *fault.field), fault.what, fault.instead)
+                place: Place = ("rules", fault.rule, *fault.field)
+                what = f"rule {file.rules[fault.rule].name}: {fault.what}"
+                yield fault_at(document, place, what, fault.instead)
             return
         rules = extended
     yield from _rule_faults(file, rules, document)

@@ -138,7 +138,7 @@ class _Parser:
         least = int(low)
         most = (int(high) if high else None) if comma else least
         if least > REPEAT_MAX or (most is not None and not least <= most <= REPEAT_MAX):
-            raise PatternError("repeat out of range", self.at)
+            raise PatternError(f"repeat out of range (0 to {REPEAT_MAX}, the smaller first)", self.at)
         self.at = end + 1
         return least, most
 
