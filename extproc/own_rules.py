@@ -24,8 +24,8 @@ _NAMES: Final = frozenset(rule.name for rule in ALL_RULES)
 # Rule sets that are compiled at once: those of recent files.
 _SETS_MAX: Final = 4
 _WRITE: Final = (
-    "write literals, classes, groups, |, ?, *, + and {m,n} that find some text; what may stand beside it is "
-    "what `left` and `right` say"
+    "write literals, classes, groups, |, ?, *, + and {m,n} that find some text; what may stand beside it "
+    "`left` and `right` say"
 )
 # By words of what is wrong.
 _INSTEAD: Final = {

@@ -1,6 +1,7 @@
 """The shipped policy files: what a new operator begins with, and the demo's."""
 
 import dataclasses
+import json
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -10,10 +11,12 @@ import pytest
 import yaml
 
 from extproc.domain.bodies import Keep
+from extproc.domain.limits import LIMITS
 from extproc.domain.verdict import Mode, OnError
 from extproc.guards import guard_specs
+from extproc.own_rules import rule_faults
 from extproc.policy.loading import _canonical
-from extproc.policy.model import BodiesEntry
+from extproc.policy.model import BodiesEntry, RuleEntry
 
 DEFAULT = (files("extproc.policy") / "default.yaml").read_text(encoding="utf-8")
 DEMO = (files("extproc.demo") / "policy.yaml").read_text(encoding="utf-8")
@@ -62,6 +65,21 @@ def test_nobody_may_call_and_nothing_may_be_asked_until_an_operator_says_so(poli
     file = policies.parse(DEFAULT).file
     assert file.tenants == {}
     assert file.policies["default"]["schema"].settings.models == ()
+
+
+def test_the_rule_that_is_shown_says_every_field_with_its_default_and_checks():
+    shown = re.search(r"(?m)^# rules:\n(?:#.*\n)+", DEFAULT)[0].replace("# ", "", 1).replace("\n# ", "\n")
+    (rule,) = yaml.safe_load(shown)["rules"]
+    assert set(rule) == set(RuleEntry.model_fields)
+    defaults = {
+        name: field.default for name, field in RuleEntry.model_fields.items() if not field.is_required()
+    }
+    assert {name: rule[name] for name in defaults} == defaults
+    assert rule_faults((RuleEntry.model_validate_json(json.dumps(rule)),)) == []
+
+
+def test_the_words_of_a_phrase_are_as_many_as_it_says():
+    assert f"up to {LIMITS.phrase_words_max} words each" in DEFAULT
 
 
 def test_editors_find_the_schema_beside_it():
