@@ -275,7 +275,14 @@ class AnswerReader:
         if ended or len(self._sites) > sites_before:
             # What a text means may have changed with it.
             self._forget()
-        elif usage is None and span is not None and not parts.edits and len(parts.places) == 1:
+        elif (
+            usage is None
+            and span is not None
+            and len(parts.places) == 1
+            and not parts.edits
+            # Their arguments may be the one text.
+            and not parts.calls
+        ):
             self._learn(raw, document, parts.places[0])
         return [*self._carried(parts.ended), frame]
 

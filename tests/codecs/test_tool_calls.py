@@ -281,6 +281,18 @@ def test_the_older_call_of_a_function_is_told_likewise():
     ]
 
 
+def test_calls_are_told_of_in_every_event_that_is_like_the_one_before():
+    words = ("Oslo", "Bergen", "Tromso", "Hamar")
+    # A key that answers have: any other is a text too, and is looked at each time.
+    arguments = [{"title": word} for word in words]
+    named = chunk({"index": 0, "function": {"name": "weather"}})
+    argued = [chunk({"index": 0, "function": {"arguments": one}}) for one in arguments]
+    told = [ToolCall("weather", FIRST, json.dumps(one)) for one in arguments]
+    assert chatted(named, *argued) == [ToolCall("weather", FIRST), *told]
+    stray = [("", {"choices": [{"delta": {"content": word}, "tool_calls": [{}]}]}) for word in words]
+    assert chatted(*stray) == [ToolCall("")] * len(words)
+
+
 @pytest.mark.parametrize("end", [finished(), ("", None)])
 @pytest.mark.parametrize(
     ("call", "told"),
