@@ -183,10 +183,11 @@ class AnswerTexts:
     def _open_channel(self, exchange: Exchange, channel: Channel) -> ChannelScan | AskingScan:
         if len(exchange.channels) >= self._limits.channels_max:
             raise PeerError(Reason.UPSTREAM_UNREADABLE, "too many output channels", status=502)
-        scan = exchange.channels[channel] = self._new_scan(exchange, channel, "")
+        scan = exchange.channels[channel] = self._new_scan(exchange, channel, None)
         return scan
 
-    def _new_scan(self, exchange: Exchange, channel: Channel, text: str) -> ChannelScan | AskingScan:
+    def _new_scan(self, exchange: Exchange, channel: Channel, text: str | None) -> ChannelScan | AskingScan:
+        """What reads a channel; ``text`` is all of it, None where it may go on."""
         watches, judges, asks = self._watched(exchange)
         if asks and _is_read(channel, text):
             return self._new_asking(exchange, channel)
@@ -276,17 +277,18 @@ class AnswerTexts:
             self.questions.drop(exchange)
 
 
-def _is_read(channel: Channel, text: str) -> bool:
-    """Whether models read a channel that begins with a text.
+def _is_read(channel: Channel, text: str | None) -> bool:
+    """Whether models read a channel whose whole text is given; None where it may go on.
 
     Names of tools are the caller's own words. A word alone beside the texts is an id, to nearly every
-    server: its frame would wait for a model each time.
+    server: its frame would wait for a model each time. What is not ASCII is no id, and a script without
+    spaces says whole sentences in a word.
     """
     match kind_of(channel):
         case ChannelKind.NAME:
             return False
         case ChannelKind.ONCE:
-            return len(text.split(maxsplit=1)) > 1
+            return text is None or not text.isascii() or len(text.split(maxsplit=1)) > 1
         case _:
             return True
 

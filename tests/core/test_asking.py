@@ -613,6 +613,19 @@ def test_what_tools_are_called_with_is_read_and_their_names_are_not():
 
 
 @pytest.mark.parametrize(
+    ("text", "read"),
+    [("req-8f2c01", False), ("two words", True), (f"\u8fd9\u662f{BADNESS}\u7684\u8bdd\u3002", True)],
+    ids=["id", "words", "no spaces"],
+)
+def test_of_what_stands_beside_the_texts_ids_alone_are_not_read(text, read):
+    heard = Heard(CHAT, snapshot(judges()))
+    heard.chunk(b"data: " + json.dumps({"id": text, "choices": []}).encode() + b"\n\n")
+    assert [one.effect.texts for one in heard.waiting] == ([(text,)] if read else [])
+    heard.answer_all()
+    assert (heard.book.sent(Lane.RESPONSE) == b"") is (BADNESS in text)
+
+
+@pytest.mark.parametrize(
     ("keep", "kept"), [(Keep.REDACTED, "It was [PERSON]."), (Keep.SEALED, "It was Ann Smith.")]
 )
 def test_what_is_kept_of_an_answer_is_what_went_out_or_what_came(keep, kept):
