@@ -1,12 +1,12 @@
 """Compares the rule packs with Presidio's own pattern recognizers, per entity type.
 
-    python tests/bench/compare_recognizers.py --data DIR --presidio PYTHON [--write]
+    python tests/bench/compare_recognizers.py --data DIR [--presidio PYTHON [--write]]
 
 ``--write`` keeps the scores in ``recognizers.json`` and puts their sum into the README. ``DIR`` holds
 ``pii_recognizer_cases/recognizer_cases.json`` (Presidio's conformance cases, which both sides were written
 with) and ``pii_presidio_v2_oddtemplates/data.jsonl`` (texts with spans); either may be missing. ``PYTHON``
 is the interpreter of an environment in which presidio-analyzer is installed: it is no dependency, no model
-is needed, and this file runs itself there with ``--worker``.
+is needed, and this file runs itself there with ``--worker``. Without it the packs' own scores are printed.
 
 Both sides are asked for one type at a time, in every shape they know, as a policy that names the type
 asks. A finding is right where it covers a marked span of its type; a naming word that it takes along does
@@ -210,12 +210,12 @@ def worker() -> None:
     json.dump(answers, sys.stdout)
 
 
-def compare(examples: list[Example], python: str) -> Scores:
-    """Scores of both sides by entity type."""
+def compare(examples: list[Example], python: str | None) -> Scores:
+    """Scores of both sides by entity type; of ours alone without Presidio's interpreter."""
     sides: dict[str, Sequence[list[Span] | None]] = {
         "ours": ours(examples, named=True),
         "default": ours(examples, named=False),
-        "presidio": presidios(examples, python),
+        "presidio": presidios(examples, python) if python else [None] * len(examples),
     }
     tallies: dict[str, dict[str, Tally]] = {}
     for side, findings in sides.items():
@@ -293,13 +293,17 @@ def main() -> None:
     """Print the tables; write the scores."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--data", type=Path, metavar="DIR")
     parser.add_argument("--presidio", metavar="PYTHON")
     parser.add_argument("--write", action="store_true", help="into recognizers.json and README.md")
     arguments = parser.parse_args()
     if arguments.worker:
         worker()
         return
+    if arguments.data is None:
+        parser.error("--data DIR is needed")
+    if arguments.write and not arguments.presidio:
+        parser.error("--write compares both: --presidio PYTHON is needed")
     cases = arguments.data / "pii_recognizer_cases" / "recognizer_cases.json"
     texts = arguments.data / "pii_presidio_v2_oddtemplates" / "data.jsonl"
     results = {}
@@ -307,6 +311,10 @@ def main() -> None:
         if path.exists():
             results[title] = compare(read(path), arguments.presidio)
             print(table(title, results[title]), end="\n\n")  # noqa: T201  a command's output
+    if not results:
+        parser.error(f"{arguments.data} holds neither cases nor texts")
+    if not arguments.presidio:
+        return
     version = version_of(arguments.presidio)
     print(section(results, version))  # noqa: T201  a command's output
     if arguments.write:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from compare_recognizers import FIGURES, SECTION, Example, Tally, section, trimmed
+from compare_recognizers import FIGURES, SECTION, Example, Tally, compare, main, section, table, trimmed
 from readme_sections import README, kept
 
 from extproc.redaction.packs import ALL_RULES
@@ -92,3 +92,29 @@ def test_f2_counts_recall_for_twice_as_much():
     assert Tally(right=1, wrong=1, missed=0).scores() == {"precision": 0.5, "recall": 1.0, "f2": 5 / 6}
     assert Tally(right=1, wrong=0, missed=1).scores()["f2"] == pytest.approx(5 / 9)
     assert Tally().scores() == {"precision": 1.0, "recall": 1.0, "f2": 1.0}
+
+
+def test_without_presidio_there_are_the_packs_own_scores():
+    text = "mail ann@example.com"
+    asked = Example(
+        entity_type="EMAIL_ADDRESS", recognizer="EmailRecognizer", text=text, spans=((5, 20),), count=1
+    )
+    scores = compare([asked], None)
+    assert scores["EMAIL_ADDRESS"].keys() == {"ours", "default"}
+    row = "| EMAIL_ADDRESS | 1 | 1.00 | 1.00 | 1.00 | 1.00 | - | - | - |"
+    assert row == table("Cases", scores).splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ([], "--data DIR is needed"),
+        (["--data", "none", "--write"], "--presidio PYTHON is needed"),
+        (["--data", "none"], "holds neither cases nor texts"),
+    ],
+)
+def test_what_is_missing_is_said(monkeypatch, capsys, options, what):
+    monkeypatch.setattr("sys.argv", ["compare_recognizers.py", *options])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert what in capsys.readouterr().err
