@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from extproc.cli_parts import FILE, FOLDER, Fails
 from extproc.domain.errors import HeadgateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Command = TypeVar("_Command", bound="Callable[..., object]")
+
+
+def _count(option: str, what: str, *, default: int = 1) -> Callable[[_Command], _Command]:
+    """An option for a number of 1 to 64."""
+    return click.option(
+        option,
+        type=click.IntRange(1, 64),
+        envvar=f"HEADGATE_{option.removeprefix('--').replace('-', '_').upper()}",
+        default=default,
+        show_default=True,
+        help=what,
+    )
+
+
+def _admin(what: str) -> Callable[[_Command], _Command]:
+    """The option that says where the admin port is."""
+    return click.option(
+        "--admin", envvar="HEADGATE_ADMIN", default="127.0.0.1:9981", show_default=True, help=what
+    )
 
 
 @click.command()
@@ -38,13 +63,9 @@ from extproc.domain.errors import HeadgateError
     envvar="HEADGATE_INSECURE_LISTEN",
     help="Listen beyond this machine without TLS, where something else guards the way.",
 )
-@click.option(
+@_count(
     "--workers",
-    type=click.IntRange(1, 64),
-    envvar="HEADGATE_WORKERS",
-    default=1,
-    show_default=True,
-    help="Processes. Each takes a port of its own, counted up from --listen and --admin, or a socket and a "
+    "Processes. Each takes a port of its own, counted up from --listen and --admin, or a socket and a "
     "verdict log with its number before the ending.",
 )
 @click.option("--worker", type=click.IntRange(0), hidden=True)
@@ -94,13 +115,7 @@ from extproc.domain.errors import HeadgateError
     required=True,
     help="File with the secret that API keys are hashed with.",
 )
-@click.option(
-    "--admin",
-    envvar="HEADGATE_ADMIN",
-    default="127.0.0.1:9981",
-    show_default=True,
-    help="Where /healthz, /readyz and /metrics answer.",
-)
+@_admin("Where /healthz, /readyz and /metrics answer.")
 @click.option(
     "--insecure-admin",
     is_flag=True,
@@ -134,30 +149,9 @@ from extproc.domain.errors import HeadgateError
     envvar="HEADGATE_JUDGE_CA",
     help="Authorities of a tritons:// server's certificate (PEM). [default: the gRPC library's]",
 )
-@click.option(
-    "--judge-calls",
-    type=click.IntRange(1, 64),
-    envvar="HEADGATE_JUDGE_CALLS",
-    default=8,
-    show_default=True,
-    help="Questions to that Triton at once.",
-)
-@click.option(
-    "--inferences",
-    type=click.IntRange(1, 64),
-    envvar="HEADGATE_INFERENCES",
-    default=1,
-    show_default=True,
-    help="Inferences at once.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(1, 64),
-    envvar="HEADGATE_THREADS",
-    default=1,
-    show_default=True,
-    help="Threads of one inference on a CPU.",
-)
+@_count("--judge-calls", "Questions to that Triton at once.", default=8)
+@_count("--inferences", "Inferences at once.")
+@_count("--threads", "Threads of one inference on a CPU.")
 def serve(*, worker: int | None, **options: str | int | Path) -> None:
     """Run the filter until SIGTERM, then drain."""
     from extproc.app import run_service
@@ -174,21 +168,8 @@ def serve(*, worker: int | None, **options: str | int | Path) -> None:
 
 
 @click.command(short_help="Say whether every worker is ready.")
-@click.option(
-    "--admin",
-    envvar="HEADGATE_ADMIN",
-    default="127.0.0.1:9981",
-    show_default=True,
-    help="The --admin of `headgate serve`: HOST:PORT.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    envvar="HEADGATE_WORKERS",
-    default=1,
-    show_default=True,
-    help="Its --workers: each answers at a port of its own, counted up from --admin.",
-)
+@_admin("The --admin of `headgate serve`: HOST:PORT.")
+@_count("--workers", "Its --workers: each answers at a port of its own, counted up from --admin.")
 def ready(*, admin: str, workers: int) -> None:
     """Say whether every worker is ready, and what is not: a container's health check."""
     from extproc.edge.health import missing_parts
