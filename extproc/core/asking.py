@@ -76,6 +76,8 @@ class AskingScan:
         self._unread = unread
         self._degraded = degraded
         self._told_unread: dict[AskingStage, int] = {}
+        # Whose models read no more of the text.
+        self._given_up: list[Watch | Judge] = []
         # Where the end has been passed on.
         self._ended = [False] * len(self._stages)
         # The stage that ends the text, with why; what is in the stages behind it has yet to be decided.
@@ -108,6 +110,8 @@ class AskingScan:
         """Take more of the channel's text; with ``eof``, once, its end."""
         self.ended = eof
         found: Found = []
+        for watch in self._given_up:
+            self._unread(watch, len(text))
         for stage in tuple(self._beside):
             found += self._feed_beside(stage, text, eof=eof)
         released = "" if self._over else self._push(0, text, eof=eof, found=found)
@@ -219,6 +223,7 @@ class AskingScan:
         """Read no more of the text with one of the stages that only tell."""
         if isinstance(stage, AskingStage):
             self._unread(stage.watch, stage.held_chars)
+            self._given_up.append(stage.watch)
         for watch in stage.watches:
             self._degraded(watch.guard)
         stage.drop()
