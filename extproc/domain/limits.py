@@ -179,10 +179,10 @@ class Limits:
     rule_steps_max: int = 2_000_000
     # States that the union automaton keeps; they are made on demand and all dropped when full (16 MB).
     automaton_states_max: int = 16_384
-    # Moves of one rule that has a naming part, by place and character (0.5 MB).
-    naming_moves_max: int = 4_096
     # Of those, the ones that the compiled kernel numbers for one choice of rules (512 bytes each: 2 MB).
     kernel_states_max: int = 4_096
+    # Moves of one rule that has a naming part, by place and character (0.5 MB).
+    naming_moves_max: int = 4_096
     # Texts and held text that the kernel reads; the engine looks for candidates in longer ones first. Its
     # steps per character of a text, too, are bounded in its source.
     kernel_text_chars_max: int = 4_096
