@@ -200,7 +200,7 @@ class Heads:
         for at, (output, (_, start, end)) in enumerate(zip(head.outputs, raws, strict=True)):
             if output.name in COUNTS:
                 counts[output.name] = int.from_bytes(response[start:end], "little")
-            if output.raw_bytes and end - start != output.raw_bytes:
+            if output.raw_bytes is not None and end - start != output.raw_bytes:
                 return None
             if output.channel is None and not output.technical:
                 continue

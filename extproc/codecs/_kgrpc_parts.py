@@ -80,14 +80,14 @@ class Output(NamedTuple):
     """One output of a response; ``channel`` is that of its text, where it has any.
 
     ``technical`` is a text of a closed list; ``raw_bytes`` the length of raw contents that are no text,
-    else 0.
+    else None.
     """
 
     name: str
     hidden: bool = False
     technical: bool = False
     channel: Channel | None = None
-    raw_bytes: int = 0
+    raw_bytes: int | None = None
 
 
 class PutPiece(NamedTuple):
@@ -299,8 +299,8 @@ class Parts:
         return sum(counts)
 
 
-def _raw_bytes(tensor: Tensor) -> int:
-    return 0 if tensor.raw is None or tensor.datatype == BYTES else tensor.raw.end - tensor.raw.start
+def _raw_bytes(tensor: Tensor) -> int | None:
+    return None if tensor.raw is None or tensor.datatype == BYTES else tensor.raw.end - tensor.raw.start
 
 
 def _is_long(value: str | float, limits: Limits) -> bool:

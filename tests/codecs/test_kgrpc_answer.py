@@ -481,6 +481,17 @@ def test_what_cannot_be_vouched_for_is_refused(name, seen_before):
     assert message in fault_of(answers, payload)
 
 
+def test_an_output_without_values_has_none_in_the_next_response_either():
+    none, some = (
+        response(text("hi"), ("cumulative_logprob", "FP32", raw), final=False) for raw in (b"", b"EVIL")
+    )
+    for made in (none, some):
+        made.outputs[1].shape[:] = [0]
+    answers = reader()
+    answers.read([streamed(none)] * 2)
+    assert "another size than its shape says" in fault_of(answers, streamed(some))
+
+
 def test_output_texts_are_bounded():
     made = response(final=False)
     for number in range(LIMITS.channels_max + 1):
