@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from extproc.domain.bodies import Keep
+from extproc.domain.judging import OnAnswer
 from extproc.domain.prices import ANY_MODEL
 from extproc.domain.verdict import Mode, OnError, Stage
 from extproc.policy.loading import RuleSettings, types_of_model
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from extproc.policy.model import BodiesEntry, GuardSection, PolicyFile, RouteEntry
 
 _COLUMNS: Final = ("STAGE", "GUARD", "OWASP", "MODE")
+_ALLOW: Final = "allow"
 
 
 @runtime_checkable
@@ -32,6 +34,54 @@ class SeeksTopics(Protocol):
     @property
     def head(self) -> str:
         """The head of a classifier of the operator's own; empty for none."""
+
+
+@runtime_checkable
+class ActsOnRequests(Protocol):
+    """Settings that say what happens to a request in which something is found."""
+
+    @property
+    def request(self) -> str:
+        """``allow`` for nothing."""
+
+
+@runtime_checkable
+class ActsOnAnswers(Protocol):
+    """The same of an answer."""
+
+    @property
+    def answer(self) -> str:
+        """``allow`` or ``flag`` for nothing."""
+
+
+@runtime_checkable
+class HoldsToFormats(Protocol):
+    """Settings of a guard that holds answers to a format, of the request's or of its own."""
+
+    @property
+    def requested(self) -> bool:
+        """Whether requests may ask for one."""
+
+    @property
+    def schema(self) -> str:
+        """Its own; empty for none."""
+
+
+@runtime_checkable
+class ListsTools(Protocol):
+    """Settings of a guard that knows tools by a list of its own or of the request's."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """Its own; empty for any."""
+
+    @property
+    def offered_only(self) -> bool:
+        """Whether the request's counts."""
+
+    @property
+    def arguments(self) -> bool:
+        """Whether calls are held to the tool's schema, too."""
 
 
 def pipeline_text(loaded: LoadedPolicy, specs: Mapping[str, GuardSpec]) -> str:
@@ -105,6 +155,7 @@ def _policies_on(route: RouteEntry) -> str:
 
 def _partly(settings: object) -> Iterator[str]:
     """What a guard leaves unjudged by its settings, and which of them never count."""
+    yield from _untouched(settings)
     if isinstance(settings, NarrowsSegments) and (text := narrowing_text(settings)):
         yield text
     if isinstance(settings, LetsPassUnscanned) and settings.unscanned:
@@ -114,9 +165,30 @@ def _partly(settings: object) -> Iterator[str]:
         idle = [name for name in settings.operators if name not in found]
         if idle:
             yield f"has operators for what it does not look for: {', '.join(idle)}"
-
     if isinstance(settings, SeeksTopics):
         yield from _sought(settings)
+    if isinstance(settings, HoldsToFormats) and not (settings.requested or settings.schema):
+        yield "has no schema and heeds none of a request's: it judges nothing"
+    if isinstance(settings, ListsTools):
+        yield from _called(settings)
+
+
+def _untouched(settings: object) -> Iterator[str]:
+    """What goes on whatever is found in it: a guard of rules does not even look."""
+    lanes = {
+        "requests": isinstance(settings, ActsOnRequests) and settings.request == _ALLOW,
+        "answers": isinstance(settings, ActsOnAnswers) and settings.answer in {_ALLOW, OnAnswer.FLAG},
+    }
+    if passed := " and ".join(lane for lane, passes in lanes.items() if passes):
+        looks = not isinstance(settings, RuleSettings)
+        yield f"records what it finds in {passed}, which pass" if looks else f"does not look at {passed}"
+
+
+def _called(settings: ListsTools) -> Iterator[str]:
+    if not (settings.names or settings.offered_only):
+        yield "names no tool and heeds no request's: whatever calls one is refused"
+    if not settings.arguments:
+        yield "judges no arguments of calls"
 
 
 def _sought(settings: SeeksTopics) -> Iterator[str]:

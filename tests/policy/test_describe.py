@@ -157,6 +157,39 @@ def test_a_summary_says_what_moderation_needs_and_never_finds(policies, settings
     assert found == [f"policy a: moderation {one}" for one in said]
 
 
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("pii: {request: allow}", ["pii does not look at requests"]),
+        ("pii: {answer: allow}", ["pii does not look at answers"]),
+        ("secrets: {request: allow, answer: allow}", ["secrets does not look at requests and answers"]),
+        ("secrets: {mode: off, answer: allow}", ["secrets is off: it judges nothing"]),
+        ("secrets: {request: block}", []),
+        ("links: {mode: enforce, answer: flag}", ["links records what it finds in answers, which pass"]),
+        ("links: {mode: enforce}", []),
+        (
+            "moderation: {mode: enforce, topics: {a: [b]}, roles: [], request: allow, answer: flag}",
+            ["moderation records what it finds in requests and answers, which pass"],
+        ),
+        (
+            "output_schema: {mode: enforce, requested: false}",
+            ["output_schema has no schema and heeds none of a request's: it judges nothing"],
+        ),
+        ("output_schema: {mode: enforce, requested: false, schema: '{}'}", []),
+        ("output_schema: {mode: enforce}", []),
+        (
+            "tool_policy: {mode: enforce, offered_only: false}",
+            ["tool_policy names no tool and heeds no request's: whatever calls one is refused"],
+        ),
+        ("tool_policy: {mode: enforce, arguments: false}", ["tool_policy judges no arguments of calls"]),
+        ("tool_policy: {mode: enforce, offered_only: false, names: [a]}", []),
+    ],
+)
+def test_a_summary_says_what_a_guards_own_settings_leave_unjudged(policies, section, said):
+    found = notes(policies, f"schema: {{models: [m]}}, {section}")
+    assert found == [f"policy a: {one}" for one in said]
+
+
 def test_bodies_that_are_required_and_never_kept_are_named(policies):
     loaded = policies.parse("version: 1\npolicies: {a: {bodies: {required: true}}}\n")
     assert "bodies are required, and never kept: it has no effect" in summary_text(loaded, policies.specs)
