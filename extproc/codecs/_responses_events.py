@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from extproc.codecs import _triton_http as http
 from extproc.codecs._responses_calls import Calls
 from extproc.codecs._responses_frame import Ending, Kind, Parts, Site
-from extproc.codecs._responses_walk import NUMBER, Facts, Memory, Walk, is_null
+from extproc.codecs._responses_walk import ARGUED, NUMBER, Facts, Memory, Walk, is_null
 from extproc.domain.segment import Channel, Usage
 from extproc.wire.splice import Splice, encode_string
 from extproc.wire.strict_json import Array, Number, Object, Text
@@ -220,7 +220,8 @@ class Events:
     def _end_site(self, walk: Walk, at: _At) -> None:
         site = self._open.pop(at, None)
         if site is not None:
-            self._memory.note("".join(site.came), site, inner=site.reader is not None)
+            field = site.kind.field if site.kind.field in ARGUED else ""
+            self._memory.note("".join(site.came), site, inner=site.reader is not None, field=field)
             walk.parts.end(site)
 
     # --- parts and items -------------------------------------------------------------------------

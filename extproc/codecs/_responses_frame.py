@@ -257,7 +257,7 @@ class Parts:
     def __init__(self, *, watched: bool, named: bool, replacements: frozenset[str] = frozenset()) -> None:
         self.watched = watched
         self._replacements = replacements
-        self._named = named
+        self.named = named
         self.places: list[tuple[Place, str]] = []
         self.repeats: list[Repeat] = []
         self.edits: list[Splice] = []
@@ -283,7 +283,7 @@ class Parts:
             spelled, shown = EscapeReader().feed(text.value, eof=True)
         place = Place(text, shown, spelled if self.watched else text.value, None, told, inner)
         place = place._replace(replacements=self._replacements)
-        self.places.append((place, name if name and self._named else ONCE))
+        self.places.append((place, name if name and self.named else ONCE))
 
     def nothing(self, name: str) -> None:
         """A text that the answer does not have: empty, at no place of the document."""

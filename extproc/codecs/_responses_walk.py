@@ -118,21 +118,27 @@ class Facts:
 
 
 class Memory:
-    """The whole texts of one answer so far, and where each stood first."""
+    """The whole texts of one answer so far, and where each stood first.
+
+    Guards read some kinds of places and not others: what stood in another kind is new there. ``field`` is
+    that of a kind's channel; empty for a place of none, where a text is known from any kind but a call's.
+    """
 
     def __init__(self, limits: Limits) -> None:
-        self._told: dict[tuple[str, bool], Told | Site] = {}
+        self._told: dict[tuple[str, bool, str], Told | Site] = {}
         self._room_chars = limits.frame_bytes_max
 
-    def of(self, text: str, *, inner: bool) -> Told | Site | None:
+    def of(self, text: str, *, inner: bool, field: str = "") -> Told | Site | None:
         """Where a text stood first; None where it is new."""
-        return self._told.get((text, inner))
+        return self._told.get((text, inner, field))
 
-    def note(self, text: str, source: Told | Site, *, inner: bool) -> None:
+    def note(self, text: str, source: Told | Site, *, inner: bool, field: str = "") -> None:
         """Keep a text. More than one event may hold is not kept, and scanned again."""
         self._room_chars -= len(text)
         if self._room_chars >= 0:
-            self._told[text, inner] = source
+            self._told[text, inner, field] = source
+            if field not in ARGUED:
+                self._told.setdefault((text, inner, ""), source)
 
 
 class Walk:
@@ -216,12 +222,14 @@ class Walk:
         """A text that is whole where it stands, or a repeat of one."""
         if not text.value:
             return
-        known = self._memory.of(text.value, inner=inner)
+        # In a stream all texts but those of calls are read in channels of their own, or all alike.
+        field = name if self.parts.named or name in ARGUED else ""
+        known = self._memory.of(text.value, inner=inner, field=field)
         if known is not None:
             self.parts.repeats.append(Repeat(text, known))
             return
         told = Told()
-        self._memory.note(text.value, told, inner=inner)
+        self._memory.note(text.value, told, inner=inner, field=field)
         self.parts.whole(text, told, name=name, inner=inner)
 
     def told(self, text: Text, name: str) -> Told | Site | None:
@@ -268,6 +276,8 @@ class Walk:
         return text in _WORDS.get(name, ())
 
 
+# The fields of what a call says.
+ARGUED: Final = frozenset({"arguments", "input"})
 # What the channel of a whole text is named by: its member, and of a part its type.
 _FIELDS: Final = {name: name for name in ("arguments", "input", "instructions", "refusal")}
 _PARTS: Final = {"output_text": "text", "reasoning_text": "reasoning", "summary_text": "reasoning_summary"}

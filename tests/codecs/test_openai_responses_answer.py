@@ -122,6 +122,41 @@ def test_a_whole_answer_names_what_its_texts_are():
     }
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("kind", ["input", "reasoning", "refusal"])
+def test_what_a_whole_answer_says_twice_is_told_in_each_kind_of_place(kind, order):
+    """A guard may read the one kind and not the other."""
+    other = {
+        "input": {"type": "custom_tool_call", "name": "f", "input": "so be it"},
+        "reasoning": {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "so be it"}]},
+        "refusal": {"type": "message", "content": [{"type": "refusal", "refusal": "so be it"}]},
+    }[kind]
+    text = {"type": "message", "content": [{"type": "output_text", "text": "so be it"}]}
+    document = {**RESPONSE, "output": [other, text][::order], "metadata": {"k": "so be it"}}
+    body = json.dumps(document).encode()
+    session = session_of(streamed=False, tools=[{"type": "custom", "name": "f"}])
+    (frame,) = session.read_response(body, eof=True)
+    told = [delta.channel.field for delta in frame.deltas if delta.text == "so be it"]
+    assert told == [kind, "text"][::order]
+    released = tuple(delta.text.replace("so be it", "[X]") for delta in frame.deltas)
+    assert session.write_response(frame, released) == body.replace(b"so be it", b"[X]")
+
+
+def test_a_text_that_only_its_end_says_is_told_though_a_call_said_it():
+    item = {"type": "custom_tool_call", "id": CALL_ID, "name": "f", "call_id": "c", "input": ""}
+    at = {"item_id": CALL_ID, "output_index": 0}
+    called = [
+        {"type": "response.output_item.added", "output_index": 0, "item": item},
+        {"type": "response.custom_tool_call_input.delta", **at, "delta": "so be it"},
+        {"type": "response.custom_tool_call_input.done", **at, "input": "so be it"},
+        {"type": "response.output_item.done", "output_index": 0, "item": {**item, "input": "so be it"}},
+    ]
+    ended = [{**DONE, "output_index": 1, "text": "so be it"}] * 2
+    frames = frames_of(session_of(), stream(CREATED, *called, *ended, COMPLETED))
+    deltas = [delta.channel.field for frame in frames for delta in frame.deltas if delta.text == "so be it"]
+    assert deltas == ["input", "output.once"]
+
+
 def test_a_text_that_begins_with_its_part_or_its_item_is_one_with_its_deltas():
     call = {"id": CALL_ID, "type": "function_call", "call_id": "c", "name": "f", "arguments": '{"a'}
     part = {"type": "output_text", "text": "He", "annotations": []}
