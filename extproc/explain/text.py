@@ -98,9 +98,10 @@ def _outcome(told: Explanation) -> Iterator[str]:
 
 
 def _answer(answer: Sequence[ShownText]) -> Iterator[str]:
-    if not any(one.text for one in answer):
+    said = [one for one in answer if one.text]
+    if not said:
         yield "answer:    nothing of its text"
-    for one in answer:
+    for one in said:
         choice = f" of choice {one.choice}" if one.choice else ""
         yield f"answer:    {one.place}{choice}"
         yield from (f"  {_printable(line)}" for line in one.text.split("\n"))

@@ -1,8 +1,11 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from extproc import policies
-from extproc.explain.model import Question
+from extproc.explain.model import Question, ShownText
 from extproc.explain.run import explain
 from extproc.explain.text import explanation_json, explanation_text
 
@@ -42,3 +45,17 @@ def test_the_json_has_the_same_facts(tmp_path):
     assert (pii["mode"], pii["action"], len(pii["found"])) == ("shadow", "block", 3)
     assert facts["forwarded"]["changes"] == []
     assert facts["tokens_reserved"] > 10
+
+
+@pytest.mark.parametrize(
+    ("texts", "shown"),
+    [
+        ({"content": "", "tool_calls.0.arguments": "{}"}, "answer:    tool_calls.0.arguments\n  {}\n"),
+        ({"content": ""}, "answer:    nothing of its text\n"),
+        ({}, "answer:    nothing of its text\n"),
+    ],
+)
+def test_of_an_answer_only_places_with_text_are_shown(tmp_path, texts, shown):
+    answer = tuple(ShownText(choice=0, place=place, text=text) for place, text in texts.items())
+    printed = explanation_text(replace(told(tmp_path), answer=answer, notes=()))
+    assert printed.partition("answer:")[1:] == ("answer:", shown.removeprefix("answer:"))
