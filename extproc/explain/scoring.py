@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from extproc.app import open_classifier
 from extproc.domain.errors import DependencyError
@@ -11,11 +11,14 @@ from extproc.domain.limits import LIMITS
 from extproc.edge.inference import InferenceBounds, InferenceService
 from extproc.explain.model import ExplainError
 from extproc.judges import INJECTION, NONE, JudgePlace, open_judges
+from extproc.policy.faults import nearest
 
 if TYPE_CHECKING:
     from extproc.domain.effects import Classify, Scores
     from extproc.domain.errors import FailureKind
     from extproc.explain.run import Scoring
+
+_GIVE_ONE: Final = "give --judge-model as to `headgate serve`"
 
 
 def model_scoring(judge: JudgePlace | None = None) -> Scoring:
@@ -39,9 +42,10 @@ def model_scoring(judge: JudgePlace | None = None) -> Scoring:
 
     def score(effect: Classify) -> Scores | FailureKind:
         if effect.head not in heads:
+            instead = nearest(effect.head, sorted(own.heads)) if own.heads else _GIVE_ONE
             raise ExplainError(
-                f"the policy asks for the head {effect.head}, which no model here has; give --judge-model "
-                "as to `headgate serve`, or leave classifiers out with --no-model"
+                f"the policy asks for the head {effect.head}, which no model here has; {instead} (or leave "
+                "classifiers out with --no-model)"
             )
         deadline_ms = LIMITS.explain_classify_deadline_ms
         try:

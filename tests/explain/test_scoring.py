@@ -43,6 +43,12 @@ def test_a_head_that_no_model_has_is_no_answer(check):
     assert check("a garden", model=False)[1] == PASSES
 
 
+def test_a_head_that_the_given_model_has_not_is_told_with_those_that_it_has(check, tmp_path):
+    folder = str(write_directory(tmp_path / "house", labels=("rude", "spam")))
+    with pytest.raises(ExplainError, match="head toxic, which no model here has; write one of: rude, spam"):
+        check("a garden", judge=(folder, None, None))
+
+
 def test_what_belongs_to_a_judge_model_needs_one(check, tmp_path):
     with pytest.raises(ExplainError, match="belong to a --judge-model"):
         check("a garden", judge=(None, tmp_path, None))
