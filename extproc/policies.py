@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
@@ -32,6 +33,7 @@ from extproc.policy.loading import (
 )
 from extproc.policy.schema import schema_text
 from extproc.policy.snapshot import RoutedPolicy, build_policy
+from extproc.redaction.engine import ScanOverflowError
 from extproc.redaction.packs import default_automaton
 from extproc.redaction.watches import Redactor
 
@@ -115,11 +117,12 @@ def redact_all(text: str, *, own: tuple[RuleEntry, ...] = ()) -> str:
     # By name, so that shapes count too that by default do not.
     packs = _vocabulary(own).packs
     watches = [RuleWatch(pack=pack, entity_types=types) for pack, types in sorted(packs.items())]
-    for _ in range(_REDACTIONS_MAX):
-        scan = redactor(watches).feed(text, eof=True)
-        if scan.released == text:
-            return text
-        text = scan.released
+    with suppress(ScanOverflowError):
+        for _ in range(_REDACTIONS_MAX):
+            scan = redactor(watches).feed(text, eof=True)
+            if scan.released == text:
+                return text
+            text = scan.released
     return withhold(text)
 
 

@@ -164,6 +164,11 @@ def test_what_is_kept_holds_nothing_that_the_files_rules_find():
     assert policies.redact_all("AC-123456", own=(entry(),)) == "[ACME_BADGE]"
 
 
+def test_nothing_is_kept_of_a_text_that_the_rules_cannot_read():
+    crowd = entry(pattern="[;]{400}X")
+    assert policies.redact_all(";" * (LIMITS.scan_threads_max + 1), own=(crowd,)) == ""
+
+
 def test_a_reload_takes_changed_rules():
     load = policies.loader("policy.yaml", lambda: PEPPER)
     first = load(text_of(entry()))
