@@ -130,6 +130,8 @@ def open_judges(place: JudgePlace, threads: int) -> Judges:
 
 
 def _loaded(place: JudgePlace, threads: int) -> Judges:
+    if "://" in place.model:
+        raise ModelError("an address of a model begins with triton:// or tritons://")
     if place.tokenizer is not None or place.authorities is not None:
         raise ModelError("--judge-tokenizer and --judge-ca belong to a triton:// address")
     model = load_operator(Path(place.model))

@@ -84,6 +84,11 @@ def test_what_cannot_be_loaded_ends_the_start(tmp_path):
         opened(path)
 
 
+def test_an_address_of_another_kind_is_no_path():
+    with pytest.raises(JudgeError, match="begins with triton:// or tritons://"):
+        opened("https://triton.example/toxic")
+
+
 # --- a directory -----------------------------------------------------------------------------
 
 
