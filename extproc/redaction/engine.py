@@ -15,6 +15,7 @@ out as soon as no rule alive could change it. What names a value is matched with
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from extproc.domain.errors import HeadgateError
@@ -150,6 +151,54 @@ class RuleScanner:
     def decided_chars(self) -> int:
         """Code points from the text's beginning on of which it is known whether they are of a finding."""
         return self._threads[0].start if self._threads else self._base + len(self._kept)
+
+    @property
+    def read_chars(self) -> int:
+        """Code points that were fed."""
+        return self._base + len(self._kept)
+
+    @property
+    def released_chars(self) -> int:
+        """Code points from the text's beginning on that went out, or in whose place something did."""
+        return self._released
+
+    @property
+    def last_char(self) -> str:
+        """The character that was fed last; empty before the first."""
+        return self._kept[-1:]
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing but the last character counts for what comes."""
+        return not self._threads and self._behind < 0
+
+    @property
+    def gone(self) -> tuple[int, int]:
+        """From where to where the text of a match that goes on was let go of: all of it is of a value."""
+        if not self._threads:
+            return self.read_chars, self.read_chars
+        start = self._threads[0].start
+        if self._base <= start:
+            return start, start
+        return start + len(self._growing.naming), self._base
+
+    def held(self) -> tuple[str, int, str]:
+        """What was not released: before ``gone``, where it goes on behind that, and what is there."""
+        if self._released < self._base:
+            return self._growing.naming, self._base, self._kept
+        return "", self._released, self._kept[self._released - self._base :]
+
+    def fork(self) -> RuleScanner:
+        """Another one that has read the same."""
+        other = copy(self)
+        other._part()  # noqa: SLF001 - of the same class.
+        return other
+
+    def _part(self) -> None:
+        """Share nothing that changes with the one that this is a copy of."""
+        self._threads = [copy(thread) for thread in self._threads]
+        self._left = copy(self._left)
+        self._growing = self._growing.fork()
 
     def drop(self) -> None:
         """Forget what is held and close: an undecided tail never goes out."""

@@ -6,6 +6,7 @@ accept soon. Its value is hashed, or masked, piece by piece.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 from extproc.redaction.operators import HashedValue, MaskedValue, replacement, taken_in_pieces
@@ -48,6 +49,23 @@ class Growing:
         self._plan = plan
         self._begun: dict[int, _Begun] = {}
         self._taken_to = 0
+
+    @property
+    def naming(self) -> str:
+        """What may stay of the match's beginning."""
+        return max((begun.naming for begun in self._begun.values()), key=len, default="")
+
+    def fork(self) -> Growing:
+        """Another one that has taken the same."""
+        other = copy(self)
+        other._part()  # noqa: SLF001 - of the same class.
+        return other
+
+    def _part(self) -> None:
+        self._begun = {
+            rule: one if one.taken is None else one._replace(taken=one.taken.fork())
+            for rule, one in self._begun.items()
+        }
 
     def forget(self) -> None:
         """The match is over."""

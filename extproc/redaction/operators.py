@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
@@ -103,6 +104,12 @@ class HashedValue:
         self._digest = hmac.new(operator.key, digestmod=hashlib.sha256)
         self._hex_chars = operator.hex_chars
 
+    def fork(self) -> HashedValue:
+        """Another one with the same in it."""
+        other = copy(self)
+        other._digest = self._digest.copy()  # noqa: SLF001 - of the same class.
+        return other
+
     def add(self, text: str) -> None:
         """Take more of it."""
         # A lone surrogate cannot stand in UTF-8, and a value must never raise.
@@ -122,6 +129,10 @@ class MaskedValue:
         self._operator = operator
         self._end = ""
         self._total = 0
+
+    def fork(self) -> MaskedValue:
+        """Another one with the same in it."""
+        return copy(self)
 
     def add(self, text: str) -> None:
         """Take more of it."""

@@ -9,6 +9,7 @@ from extproc.domain.errors import PolicyError
 from extproc.domain.scanning import REPLACE
 from extproc.domain.verdict import Finding
 from extproc.redaction.engine import Plan, RuleScanner, Scan
+from extproc.redaction.escaped import EscapedScanner
 from extproc.redaction.model_spans import ModelledScanner
 from extproc.redaction.operators import (
     PSEUDONYM,
@@ -56,7 +57,7 @@ class Redactor:
 
     def __call__(self, watches: Sequence[RuleWatch]) -> PackScanner:
         """A scanner for one channel, over the union of the watches' rules."""
-        return PackScanner(RuleScanner.of(self._plan(watches)), self._pack_of)
+        return PackScanner(EscapedScanner(RuleScanner.of(self._plan(watches))), self._pack_of)
 
     def modelled(self, watches: Sequence[RuleWatch]) -> ModelledScanner:
         """The same, joined with the spans of the model that one of the watches names."""
@@ -75,7 +76,7 @@ class Redactor:
 
     def find(self, text: str, watch: RuleWatch) -> tuple[tuple[Finding, str], ...]:
         """What one watch finds in a whole text, each with what takes its place."""
-        scan = RuleScanner.of(self._plan((watch,))).feed(text, eof=True)
+        scan = EscapedScanner(RuleScanner.of(self._plan((watch,)))).feed(text, eof=True)
         named = (_in_pack(finding, self._pack_of) for finding in scan.findings)
         return tuple(zip(named, scan.replacements, strict=True))
 
@@ -137,7 +138,7 @@ class PackScanner:
 
     __slots__ = ("_pack_of", "_scanner")
 
-    def __init__(self, scanner: RuleScanner, pack_of: dict[str, str]) -> None:
+    def __init__(self, scanner: EscapedScanner, pack_of: dict[str, str]) -> None:
         self._scanner = scanner
         self._pack_of = pack_of
 

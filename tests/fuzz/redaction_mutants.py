@@ -43,6 +43,7 @@ STAGES = {
     "tests of the kernel": ["test_kernel.py"],
     "tests of the engine": ["test_automaton.py", "test_prefilter.py", "test_watches.py", "test_engine.py"],
     "tests of values": ["test_naming.py", "test_growing.py", "test_operators.py"],
+    "tests of escapes": ["test_escaped.py"],
 }
 _LIMIT_S = 900
 _CRASHED = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT}

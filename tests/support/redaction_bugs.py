@@ -221,6 +221,57 @@ _MORE = [
         "if (found <= 0) return (int)found;",
         "if (found < 0) return (int)found;",
     ),
+    ("an escape may be cut", "escapes.py", "if inner_start < inner_end:", "if False:"),
+    ("an escape that comes in pieces is not read", "escapes.py", "if begun is not None:", "if False:"),
+    ("escapes have one level", "escapes.py", '_RUN: Final = rf"', '_RUN: Final = r"\\\\"  # rf"'),
+    ("a quote is escaped by any backslashes", "escapes.py", "(?:\\\\\\\\){{0,", "(?:\\\\){{0,"),
+    ("pairs of surrogates are read as one half", "escapes.py", "& 0x3FF) << 10)", "& 0x3FF) << 9)"),
+    (
+        "a place behind an escape is one late",
+        "escapes.py",
+        "+ read - self._read[at]",
+        "+ read - self._read[at] + (at > 1)",
+    ),
+    (
+        "text goes out before both have read it",
+        "escaped.py",
+        "safe = min(self._written.decided_chars, ",
+        "safe = max(self._written.decided_chars, ",
+    ),
+    (
+        "what is found as written does not count",
+        "escaped.py",
+        "come.append(_Found(finding.start, -finding.end, True, finding, text))",
+        "pass",
+    ),
+    (
+        "what is found as read does not count",
+        "escaped.py",
+        "found.append(_Found(start, -end, False, finding, text))",
+        "pass",
+    ),
+    (
+        "a finding is cut before its escape is whole",
+        "escaped.py",
+        "if -one.negated_end > reader.read_to]",
+        "if False]",
+    ),
+    ("the second reading ends too soon", "escaped.py", "and self._read.rests", "and True"),
+    ("a replacement goes out twice", "escaped.py", "if first.start >= kept.base:", "if True:"),
+    ("what overlaps is replaced again", "escaped.py", "self._found[0].start < self._end:", "False:"),
+    (
+        "the fork shares threads",
+        "engine.py",
+        "self._threads = [copy(thread) for thread in self._threads]",
+        "pass",
+    ),
+    ("the fork shares what a value has taken", "growing.py", "one._replace(taken=one.taken.fork())", "one"),
+    (
+        "the name of a value under way is lost",
+        "engine.py",
+        "return self._growing.naming, self._base, self._kept",
+        'return "", self._base, self._kept',
+    ),
 ]
 
 

@@ -1,5 +1,7 @@
 """Random documents, cut at random: the engine with its kernel, the engine alone and the oracle must agree.
 
+All of them see through escapes, where there are any.
+
 A batch is a pure function of its seed and number, so that a difference is found again by naming both. The
 engine alone over the whole text is what all else is held against; the oracle, which is slow, reads a share.
 """
@@ -17,6 +19,7 @@ from redaction_toys import ALPHABET, CHECKED_ALPHABET, checked_rules, toy_rules
 
 from extproc.redaction.automaton import Automaton, compile_rules
 from extproc.redaction.engine import Plan, RuleScanner, Scan
+from extproc.redaction.escaped import EscapedScanner
 from extproc.redaction.operators import REDACT, Hash, Mask, Operator, replacement
 from extproc.redaction.packs import ALL_RULES, default_automaton
 from extproc.redaction.rules import Rule
@@ -30,6 +33,7 @@ MANY_EVENTS = 12
 
 _TOYS_PER_SET = 50  # documents under one set of random rules: compiling costs more than reading.
 _NEEDED_SHARE = 0.3  # of their rules, whose values are hashed or masked.
+_ESCAPED_SHARE = 0.2  # of the documents under them.
 _CHECKED_SHARE = 0.4  # of these, with rules that ask for a check digit
 _MASKS, _MASKED_RULES = 5, 24
 _SMALL = ALPHABET + "\U0001d7d8\ud800\u200b\uff41\u2488"
@@ -43,6 +47,21 @@ _BESIDE = "".join(
         *("\ud83d\ude00\udfff"),
     ]
 )
+_JSON = [
+    *("", " ", ": ", "\\n", "\\\\n", "\\t", '\\"', '\\\\\\"', '\\\\"', "\\'", "\\/", "\\", "\\u", "\\u00"),
+    *(
+        "\\ud83d",
+        "\\ud83d\\",
+        "\\ud83d\\ude00",
+        "\\udc00",
+        "\\u0031",
+        "\\u0041",
+        "\\u0020",
+        "\\x",
+        "1",
+        "a",
+    ),
+]
 _EXAMPLES = [text for rule in ALL_RULES for text in (*rule.matches, *rule.rejects) if text]
 _CHECKED = [text for rule in ALL_RULES if rule.validator for text in rule.matches]
 _BOUNDED = [text for rule in ALL_RULES if rule.right.value != "none" for text in rule.matches]
@@ -117,6 +136,24 @@ def _long(chance: random.Random) -> str:
     return chance.choice(["", "x ", "1"]) + chance.choice(_LONG) + chance.choice(["", " ", "1", "."])
 
 
+def _escaped(chance: random.Random) -> str:
+    """Values written as JSON within JSON, some of their characters as escapes, of several levels."""
+    pieces = [chance.choice(_JSON)]
+    for text in chance.choices(_EXAMPLES, k=chance.randint(1, 2)):
+        share = chance.choice([0, 0.1, 0.5])
+        pieces += [_escape(chance, char) if chance.random() < share else char for char in text]
+        pieces.append(chance.choice(_JSON))
+    return "".join(pieces)
+
+
+def _escape(chance: random.Random, char: str) -> str:
+    run = "\\" * chance.choice([1, 1, 1, 2, 3, 4, 8, 16, 17])
+    if char in '\n\t"/' and chance.random() < 0.5:
+        return run + {"\n": "n", "\t": "t"}.get(char, char)
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join([f"{run}u{units[at : at + 2].hex()}" for at in range(0, len(units), 2)])
+
+
 FAMILIES: dict[str, Callable[[random.Random], str]] = {
     "boundaries": _boundaries,
     "astral": _astral,
@@ -125,6 +162,7 @@ FAMILIES: dict[str, Callable[[random.Random], str]] = {
     "splices": _spliced,
     "prose": _in_prose,
     "many events": _long,
+    "escapes": _escaped,
 }
 
 
@@ -270,7 +308,10 @@ def documents(seed: int, batch: int, count: int, *, toys_share: float = TOYS_SHA
         replaced = dict.fromkeys(needed, chance.choice(operators))
         mine = arena(automaton, automaton.mask(), "toys", operators=replaced)
         for _ in range(min(_TOYS_PER_SET, count - number)):
-            text = "".join(chance.choices(CHECKED_ALPHABET if checked else _SMALL, k=chance.randint(1, 14)))
+            chars = chance.choices(CHECKED_ALPHABET if checked else _SMALL, k=chance.randint(1, 14))
+            if chance.random() < _ESCAPED_SHARE:
+                chars = [_escape(chance, char) if chance.random() < 0.3 else char for char in chars]
+            text = "".join(chars)
             yield Document(number, "random rules", mine, _cut(chance, text, small=False))
             number += 1
 
@@ -289,7 +330,7 @@ def run(seed: int, batch: int, count: int, *, toys_share: float = TOYS_SHARE) ->
 def compare(document: Document, tally: Tally) -> str:
     """What differs from the engine alone over the whole text; empty where nothing does."""
     rules, pieces, text = document.arena, document.pieces, document.text
-    whole = RuleScanner.of(rules.plain).feed(text, eof=True)
+    whole = _scanner(rules.plain).feed(text, eof=True)
     tally.documents += 1
     tally.events += len(pieces)
     tally.chars += len(text)
@@ -316,6 +357,10 @@ def compare(document: Document, tally: Tally) -> str:
     return ""
 
 
+def _scanner(plan: Plan) -> EscapedScanner:
+    return EscapedScanner(RuleScanner.of(plan))
+
+
 def _over_many_events(pieces: Sequence[str], whole: Scan) -> int:
     """How many findings lie in more than ``MANY_EVENTS`` pieces."""
     if len(pieces) <= MANY_EVENTS or not whole.findings:
@@ -333,14 +378,14 @@ def _joined(scans: Sequence[Scan]) -> Scan:
 
 
 def _split(rules: Arena, pieces: Sequence[str], _text: str, whole: Scan) -> bool:
-    scanner = RuleScanner.of(rules.quick)
+    scanner = _scanner(rules.quick)
     scans = [scanner.feed(piece) for piece in pieces]
     scans.append(scanner.feed("", eof=True))
     return _joined(scans) == whole
 
 
 def _at_once(rules: Arena, pieces: Sequence[str], _text: str, whole: Scan) -> bool:
-    scanner = RuleScanner.of(rules.quick)
+    scanner = _scanner(rules.quick)
     each = scanner.feed_each(pieces)
     last = scanner.feed("", eof=True)
     return (
@@ -351,7 +396,7 @@ def _at_once(rules: Arena, pieces: Sequence[str], _text: str, whole: Scan) -> bo
 
 def _event_by_event(rules: Arena, pieces: Sequence[str], _text: str, whole: Scan) -> bool:
     """The engine alone releases, finds and holds the same after each event as with the kernel."""
-    first, second = RuleScanner.of(rules.quick), RuleScanner.of(rules.plain)
+    first, second = _scanner(rules.quick), _scanner(rules.plain)
     scans = []
     for piece in pieces:
         scans.append(second.feed(piece))
@@ -364,7 +409,7 @@ def _event_by_event(rules: Arena, pieces: Sequence[str], _text: str, whole: Scan
 def _oracle(rules: Arena, _pieces: Sequence[str], text: str, whole: Scan) -> bool:
     chosen = list(rules.rules)
     spans = [(found.start, found.end, found.detector) for found in whole.findings]
-    found = oracle.find(text, chosen)
+    found = oracle.find_escaped(text, chosen)
     if [(one.start, one.end, one.rule.name) for one in found] != spans:
         return False
     operators = dict(zip(rules.plain.automaton.rules, rules.plain.operators, strict=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import string
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -34,6 +35,8 @@ class Found:
     start: int
     end: int
     rule: Rule
+    value: str | None = None
+    """What is replaced, where it is not what stands in the text."""
 
 
 @cache
@@ -205,6 +208,93 @@ def redact(text: str, rules: list[Rule]) -> str:
     return written(text, find(text, rules))
 
 
+def escapes(text: str) -> list[tuple[int, int, str]]:
+    """Where each escape of JSON stands, with what it stands for."""
+    found = []
+    at = 0
+    while at < len(text):
+        begin = at
+        at += 1
+        if text[begin] != "\\":
+            continue
+        at = after_run(text, begin)
+        one = None if at - begin > 16 else escape(text, at, odd=(at - begin) % 2 == 1)
+        if one is not None:
+            at = one[0]
+            found.append((begin, *one))
+    return found
+
+
+def after_run(text: str, at: int) -> int:
+    while text[at : at + 1] == "\\":
+        at += 1
+    return at
+
+
+def code(text: str, at: int) -> int | None:
+    """The code of an escape behind its backslashes."""
+    digits = text[at + 1 : at + 5]
+    right = text[at : at + 1] == "u" and len(digits) == 4 and set(digits) <= set(string.hexdigits)
+    return int(digits, 16) if right else None
+
+
+def escape(text: str, at: int, *, odd: bool) -> tuple[int, str] | None:
+    """Where an escape ends whose backslashes are before ``at``, and what it stands for."""
+    first = text[at : at + 1]
+    if first and first in "\"'":
+        return (at + 1, first) if odd else None
+    if first and first in "bfnrt/":
+        return at + 1, dict(zip("bfnrt/", "\b\f\n\r\t/", strict=True))[first]
+    high = code(text, at)
+    if high is None or 0xDC00 <= high < 0xE000:
+        return None
+    if not 0xD800 <= high < 0xE000:
+        return at + 5, chr(high)
+    second = after_run(text, at + 5)
+    low = code(text, second) if 1 <= second - at - 5 <= 16 else None
+    if low is None or not 0xDC00 <= low < 0xE000:
+        return None
+    return second + 5, chr(0x10000 + (high - 0xD800) * 0x400 + low - 0xDC00)
+
+
+def find_escaped(text: str, rules: list[Rule]) -> list[Found]:
+    """The same, escapes seen through: what is found in the text, and in it once they are read."""
+    as_written = [replace(one, value=text[one.start : one.end]) for one in find(text, rules)]
+    places = escapes(text)
+    if not places:
+        return as_written
+    chars: list[str] = []
+    owner: list[int] = []
+    at = 0
+    for begin, end, char in [*places, (len(text), len(text), "")]:
+        chars += [*text[at:begin], char]
+        owner += [*range(at, begin), begin]
+        at = end
+    read = "".join(chars)
+    spans = [(*uncut(one.start, one.end, places), 1, one) for one in as_written]
+    for one in find(read, rules):
+        value = read[one.start : one.end]
+        spans.append((owner[one.start], owner[one.end], 0, replace(one, value=value)))
+    joined: list[Found] = []
+    for start, end, _, one in sorted(spans, key=lambda span: (span[0], -span[1], span[2])):
+        if joined and start < joined[-1].end:
+            joined[-1] = replace(joined[-1], end=max(end, joined[-1].end))
+        else:
+            joined.append(replace(one, start=start, end=end))
+    return joined
+
+
+def uncut(start: int, end: int, places: list[tuple[int, int, str]]) -> tuple[int, int]:
+    """A span without the escapes that it begins or ends in, if anything else is in it."""
+    starts_in = [one for one in places if one[0] < start < one[1]]
+    ends_in = [one for one in places if one[0] < end < one[1]]
+    inner_start = starts_in[0][1] if starts_in else start
+    inner_end = ends_in[0][0] if ends_in else end
+    if inner_start < inner_end:
+        return inner_start, inner_end
+    return (starts_in[0][0] if starts_in else start), (ends_in[0][1] if ends_in else end)
+
+
 def written(
     text: str,
     found: list[Found],
@@ -214,6 +304,7 @@ def written(
     pieces: list[str] = []
     at = 0
     for match in found:
-        pieces += [text[at : match.start], spoken(match.rule, text[match.start : match.end])]
+        value = text[match.start : match.end] if match.value is None else match.value
+        pieces += [text[at : match.start], spoken(match.rule, value)]
         at = match.end
     return "".join([*pieces, text[at:]])
