@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 from answer_wires import WIRES
-from doubles import Playbook, bound, policy, watching
+from doubles import LineCodec, LineSession, Playbook, bound, policy, watching
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from read_answers import BADNESS, REDACTOR, Heard, judges, reads, snapshot, union_on_whole
+from read_answers import BADNESS, REDACTOR, Heard, judges, reads, snapshot, told, union_on_whole
 from redaction_texts import split
 from span_model import NAMES, spans_in
 
@@ -23,6 +23,7 @@ from extproc.domain.errors import FailureKind
 from extproc.domain.judging import OnAnswer
 from extproc.domain.limits import LIMITS
 from extproc.domain.reading import OnDeadline
+from extproc.domain.segment import Channel, Delta
 from extproc.domain.verdict import Action, Lane, Mode, OnError, Reason
 from extproc.guards._rules import OnFinding
 
@@ -623,6 +624,35 @@ def test_of_what_stands_beside_the_texts_ids_alone_are_not_read(text, read):
     assert [one.effect.texts for one in heard.waiting] == ([(text,)] if read else [])
     heard.answer_all()
     assert (heard.book.sent(Lane.RESPONSE) == b"") is (BADNESS in text)
+
+
+class BesideCodec(LineCodec):
+    """Every text is one beside the answer's, and none says that it ends."""
+
+    def open(self, _head):
+        session = LineSession(alone=True)
+        read = session.read_response
+
+        def beside(chunk, *, eof):
+            for frame in read(chunk, eof=eof):
+                deltas = tuple(Delta(Channel(0, "output.once"), one.text) for one in frame.deltas)
+                yield frame._replace(deltas=deltas, ended=())
+
+        session.read_response = beside
+        return session
+
+
+def test_what_stands_beside_the_texts_and_may_go_on_is_read():
+    book = Playbook(snapshot(judges()), codecs=[BesideCodec(alone=True)])
+    book.head()
+    book.body(b"hi\n", end=True)
+    book.answer_head()
+    book.answer(f"0 one\n0 {BADNESS}\n0 .\n".encode(), end=True)
+    (asked,) = book.effects()
+    assert asked.effect.texts == (f"one{BADNESS}",)
+    book.effect(0, told(asked.effect))
+    assert book.sent(Lane.RESPONSE) == b"0 \n0 \n0 ERROR topic_blocked\n"
+    assert book.records()[0].reason is Reason.TOPIC_BLOCKED
 
 
 @pytest.mark.parametrize(
