@@ -33,9 +33,9 @@ RULES: Final[tuple[Rule, ...]] = (
         name="aws-secret-access-key",
         entity_type="AWS_SECRET_KEY",
         pack="secrets",
-        body=rf"(?:aws{_SEPARATED})?(?:secret{_SEPARATED})?access{_SEPARATED}key"
-        rf"{_SEPARATOR}[\"']?[A-Za-z0-9/+=]{{40}}|aws{_SEPARATED}(?:secret{_SEPARATED})?key"
-        rf"{_SEPARATOR}[\"']?[A-Za-z0-9/+=]{{40}}",
+        naming=rf"(?:(?:aws{_SEPARATED})?(?:secret{_SEPARATED})?access{_SEPARATED}key"
+        rf"|aws{_SEPARATED}(?:secret{_SEPARATED})?key){_SEPARATOR}[\"']?",
+        body=r"[A-Za-z0-9/+=]{40}",
         right=Boundary.NONE,
         ignore_case=True,
         matches=(
@@ -57,7 +57,7 @@ RULES: Final[tuple[Rule, ...]] = (
         rf"(?:ya29\.|GOCSPX-){DASHED}{{20,}}",
         example=key("GOC", "SPX-", tail=28),
     ),
-    assigned(
+    *assigned(
         "azure-storage-key",
         "AZURE_STORAGE_KEY",
         "account_?key|shared_?access_?key|storage_?key",
@@ -70,7 +70,8 @@ RULES: Final[tuple[Rule, ...]] = (
         name="azure-sas",
         entity_type="AZURE_SAS_TOKEN",
         pack="secrets",
-        body=r"[?&](?:amp;)?sig=[A-Za-z0-9%+/]{20,}=*",
+        naming=r"[?&](?:amp;)?sig=",
+        body=r"[A-Za-z0-9%+/]{20,}=*",
         left=Boundary.NONE,
         right=Boundary.NONE,
         matches=(
@@ -88,7 +89,7 @@ RULES: Final[tuple[Rule, ...]] = (
     open_token(
         "alibaba-key", "ALIBABA_ACCESS_KEY", rf"LTAI{SHORT}{{16,}}", example=key("LT", "AI", tail=20)
     ),
-    assigned(
+    *assigned(
         "cloudflare-key",
         "CLOUDFLARE_KEY",
         "cloudflare",
@@ -142,7 +143,7 @@ RULES: Final[tuple[Rule, ...]] = (
         rf"dt0[a-z]\d\d\.{SHORT}{{24}}\.{SHORT}{{40,}}",
         example=key("dt0", "c01.", "ABCDEFGHIJKLMNOPQRSTUVWX.", tail=64),
     ),
-    assigned(
+    *assigned(
         "datadog-key",
         "DATADOG_KEY",
         "datadog|dd_(?:api|app)",

@@ -28,11 +28,12 @@ FORGES: Final[tuple[Rule, ...]] = (
         r"AT(?:ATT|CTT|BB)3?[A-Za-z0-9_\-=]{24,}",
         example=key("ATA", "TT3", tail=186),
     ),
-    assigned(
+    *assigned(
         "bitbucket-secret",
         "BITBUCKET_SECRET",
         "bitbucket",
         r"[A-Za-z0-9=_\-]{32,}",
+        clear=rf"{DASHED}[A-Za-z0-9=_\-]{{31,}}",
         says="bitbucket_client_secret",
         example=key(tail=64),
     ),
@@ -97,7 +98,7 @@ FORGES: Final[tuple[Rule, ...]] = (
     open_token(
         "figma-token", "FIGMA_TOKEN", rf"fig[dour]_{DASHED}{{30,}}", example=key("fi", "gd_", tail=40)
     ),
-    assigned(
+    *assigned(
         "snyk-token",
         "SNYK_TOKEN",
         "snyk",
@@ -144,7 +145,7 @@ MODELS: Final[tuple[Rule, ...]] = (
         r"lsv2_(?:pt|sk)_[a-f0-9]{32,}(?:_[a-f0-9]+)*",
         example=key("lsv", "2_pt_", tail=32, alphabet=HEX),
     ),
-    assigned(
+    *assigned(
         "cohere-key",
         "COHERE_API_KEY",
         "cohere|co_api_key",
@@ -152,7 +153,7 @@ MODELS: Final[tuple[Rule, ...]] = (
         says="COHERE_API_KEY",
         example=key(tail=40),
     ),
-    assigned(
+    *assigned(
         "mistral-key",
         "MISTRAL_API_KEY",
         "mistral",

@@ -58,7 +58,8 @@ RULES: Final[tuple[Rule, ...]] = (
     open_token(
         "gitlab-session",
         "GITLAB_SESSION",
-        r"_gitlab_session=[0-9a-z]{32,}",
+        "[0-9a-z]{32,}",
+        naming="_gitlab_session=",
         example=key("_gitlab_", "session=", tail=32, alphabet=HEX),
     ),
     open_token(

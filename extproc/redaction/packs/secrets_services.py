@@ -30,7 +30,7 @@ PAYMENT: Final[tuple[Rule, ...]] = (
         r"access_token\$(?:production|sandbox)\$[0-9a-z]{16}\$[0-9a-f]{32}",
         example=key("access_to", "ken$production$abcdefgh12345678$", tail=32, alphabet=HEX),
     ),
-    assigned(
+    *assigned(
         "paypal-secret",
         "PAYPAL_SECRET",
         "paypal|braintree",
@@ -138,7 +138,7 @@ MESSAGES: Final[tuple[Rule, ...]] = (
         r"(?:SK|AC)[0-9a-fA-F]{32}",
         example=key("S", "K", tail=32, alphabet=HEX),
     ),
-    assigned(
+    *assigned(
         "twilio-auth-token",
         "TWILIO_AUTH_TOKEN",
         "twilio",
@@ -150,7 +150,11 @@ MESSAGES: Final[tuple[Rule, ...]] = (
         "facebook-token", "FACEBOOK_TOKEN", rf"EAA[A-Z]{SHORT}{{60,}}", example=key("EA", "AC", tail=110)
     ),
     open_token(
-        "okta-token", "OKTA_TOKEN", rf"(?:SSWS )00{DASHED}{{40,}}", example=key("SS", "WS 00", tail=40)
+        "okta-token",
+        "OKTA_TOKEN",
+        rf"00{DASHED}{{40,}}",
+        naming="SSWS ",
+        example=key("SS", "WS 00", tail=40),
     ),
 )
 
