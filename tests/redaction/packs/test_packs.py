@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 import redaction_oracle as oracle
@@ -35,13 +34,9 @@ def test_what_a_rule_must_match_is_found(rule, text):
 
 @pytest.mark.parametrize(("rule", "text"), MATCHES)
 def test_among_all_rules_that_count_by_default_nothing_of_a_value_is_left(rule, text):
-    """Another type may claim it, for example where two countries' numbers look alike.
-
-    One that finds the value alone leaves a name in front of it, which this rule took with it.
-    """
+    """Another type may claim it, for example where two countries' numbers look alike."""
     if rule.default:
-        left = "".join(text[at] for at in sorted(covered(text, alone(rule)) - covered(text, DEFAULTS)))
-        assert re.fullmatch(r"(?:[A-Za-z_]+[^A-Za-z0-9]+)?", left)
+        assert covered(text, alone(rule)) <= covered(text, DEFAULTS)
 
 
 @pytest.mark.parametrize(("rule", "text"), REJECTS)
