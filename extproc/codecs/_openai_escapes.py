@@ -4,7 +4,7 @@ A scanner must see what the client will read in the end: ``a\u0040b.c`` is an ad
 inner document are read, except those without which it could not be written again: ``\"`` and ``\\`` stay
 two characters (also where they are spelled ``\u0022`` and ``\u005c``), and lone surrogates and unknown
 escapes stay as they are. What was read can then be written back by escaping control characters within
-strings. Deeper levels (JSON in a string of the inner document) are not read.
+strings. Deeper levels (JSON in a string of the inner document) are left to the scanner.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 
@@ -23,7 +24,8 @@ from live_traffic import (
 from real_parts import Gateway, GatewayMaker, StandIn
 
 from extproc.demo.parts import Valkey
-from extproc.redaction.engine import redact
+from extproc.redaction.engine import RuleScanner
+from extproc.redaction.escaped import EscapedScanner
 from extproc.redaction.packs import default_automaton
 from extproc.redaction.watches import default_mask
 
@@ -83,7 +85,8 @@ def gateway(
 
 def whole_redacted(text: str) -> str:
     automaton = default_automaton()
-    return redact(text, automaton, mask=default_mask(automaton)).released
+    scanner = RuleScanner(automaton, mask=default_mask(automaton))
+    return EscapedScanner(scanner).feed(text, eof=True).released
 
 
 def planted_card(chance: random.Random) -> str:
@@ -126,6 +129,24 @@ def test_a_value_is_redacted_wherever_its_tokens_are_cut(make, gateway: Gateway,
     assert [leaks(seen.body, value, chars=8) for value in values] == [False] * len(values)
     assert (text_of(seen.body) == whole_redacted("".join(tokens))) is True
     assert text_of(seen.body).count("[") == len(values)
+
+
+def test_a_value_is_redacted_in_json_within_the_answer_at_every_level(gateway: Gateway, stand_in: StandIn):
+    chance = random.Random(5)
+    values = [make(chance) for make in (planted_mail, planted_card) for _ in range(3)]
+    document: object = "\n".join(f"no. {at}\n{value}" for at, value in enumerate(values))
+    escaped = str(document)
+    for _ in range(3):
+        # As a tool would write it within a tool's answer: each level escapes the one within.
+        document = {"text": escaped}
+        escaped = json.dumps(document).replace("@", "\\u0040")
+        seen = ask(gateway, says(stand_in, cut(escaped, chance)))
+
+        assert (seen.status, seen.cut) == (200, False)
+        assert [leaks(seen.body, value, chars=8) for value in values] == [False] * len(values)
+        assert (text_of(seen.body) == whole_redacted(escaped)) is True
+        told = json.loads(text_of(seen.body))["text"]
+        assert told.count("[EMAIL_ADDRESS]") == told.count("[CREDIT_CARD]") == 3
 
 
 @pytest.mark.parametrize("seed", SEEDS)
