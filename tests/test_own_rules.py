@@ -124,6 +124,7 @@ def test_a_rule_that_is_wrong_is_refused_by_its_place_and_name(tmp_path, changes
         ("a+", "none", "luhn", r"\{m,n\} in place of \* and \+, or take the validator out"),
         ("a+", "not_word", "", "or `right: none`"),
         ("^a", "none", "", "`left` and `right`"),
+        ("(?i)a", "none", "", "`ignore_case: true`"),
         ("a{9999}", "none", "", "literals, classes"),
     ],
 )
