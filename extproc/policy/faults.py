@@ -1,7 +1,8 @@
 """What is wrong in a policy file, and what to write instead.
 
-A fault names file, line and field. It never repeats a value, and a field's name only where it looks like
-one: a key hash, or a key that was pasted in the wrong place, must not reach a terminal or a log.
+A fault names file, line and field. It never repeats a value but a rule's name, and a field's name only
+where it looks like one: a key hash, or a key that was pasted in the wrong place, must not reach a
+terminal or a log.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from extproc.policy.model import PolicyModel
-    from extproc.policy.tree import Document, Place, Spot
+    from extproc.policy.tree import Document, Place, Spot, Tree
 
 _SHOWN: Final = re.compile(r"[A-Za-z_*][A-Za-z0-9_.*-]{0,39}|[0-9]{1,6}")
 _KEY_MARK: Final = "[key]"
@@ -132,6 +133,8 @@ def _fault(
             what, instead = str(error), "change what stands there"
             if isinstance(error, SettingError):
                 place, instead = (*place, *error.place), error.instead
+        case "string_type" if isinstance(_value_at(place, document), dict | list):
+            what, instead = "is not text", "write it as one text: in single quotes, or indented behind `|`"
         case _ if kind in _TYPES:
             what, instead = _TYPES[kind]
         case _ if bound := _bound(kind, bounds):
@@ -139,6 +142,18 @@ def _fault(
         case _:
             what, instead = "is not what this field takes", "see the default policy file"
     return Fault(spot=document.spot_of(place), field=field_of(place), what=what, instead=instead)
+
+
+def _value_at(place: Place, document: Document) -> Tree:
+    found: Tree = document.tree
+    for step in place:
+        if isinstance(found, dict) and isinstance(step, str):
+            found = found.get(step)
+        elif isinstance(found, list) and isinstance(step, int) and step < len(found):
+            found = found[step]
+        else:
+            return None
+    return found
 
 
 def _unknown(place: Place, model: PolicyModel) -> tuple[str, str]:

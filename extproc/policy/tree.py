@@ -105,7 +105,8 @@ def read_tree(text: str) -> Document:
         if spot.line > len(lines):
             # libyaml sees what is missing at the end on the line after the last.
             spot = Spot(len(lines), len(lines[-1]) + 1)
-        raise TreeError(spot, *_NOT_YAML) from None
+        escape = str(error.problem).startswith("found unknown escape")
+        raise TreeError(spot, *(_ESCAPE if escape else _NOT_YAML)) from None
     except (yaml.YAMLError, ValueError):
         # Characters that YAML forbids, and escapes that spell no character.
         raise TreeError(builder.spot, *_NOT_YAML) from None
@@ -114,6 +115,10 @@ def read_tree(text: str) -> Document:
 
 _INDENTED_BY_TAB: Final = re.compile(r" *\t")
 _TAB: Final = ("a tab indents this line", "write spaces: YAML takes no tab there")
+_ESCAPE: Final = (
+    "a backslash in double quotes begins what YAML does not know",
+    "write it in single quotes",
+)
 _NOT_YAML: Final = (
     "this is not YAML",
     "check the indentation, the quotes, and that a space follows every colon",

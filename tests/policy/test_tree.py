@@ -96,6 +96,7 @@ def test_a_place_that_is_not_there_has_the_spot_of_the_nearest_one_around_it():
         ("a: '", 1, "this is not YAML"),
         ("a: \x07", 1, "this is not YAML"),
         ('a: "\\U00120000"', 1, "this is not YAML"),
+        ('a:\n  "A-\\d": 1', 2, "a backslash in double quotes begins what YAML does not know"),
         ('a:\n  "\\ud800": 1', 2, "this is not YAML"),
         ("[" * (LIMITS.policy_depth_max + 1), 1, "nested too deep"),
         ("[" * 100_000, 1, "nested too deep"),
