@@ -30,7 +30,7 @@ _WRITE: Final = (
 # By words of what is wrong.
 _INSTEAD: Final = {
     "look-around": (
-        "take it out: what may stand beside it `left` and `right` say, `ignore_case: true` takes either case"
+        "take it out: `left` and `right` say what may stand beside it, `ignore_case: true` is for any case"
     ),
     "explodes": "write shorter or fewer repeats, or let each begin with what the one before it cannot have",
     "a validated body": "write {m,n} in place of * and +, or take the validator out",
