@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from extproc.redaction.automaton import Automaton
 
 _PLANS_MAX: Final = 256
-_MASK: Final = re.compile(r"mask:(\d{1,2})")
+_MASK: Final = re.compile(r"mask:([0-9]{1,2})")
 # It may stand in a string of JSON, where nothing would escape it.
 _REPLACE: Final = re.compile(r"replace:([^\"\\\x00-\x1f]{0,64})")
 
@@ -130,7 +130,7 @@ class Redactor:
             return Replace(text=replaced[1])
         if text.startswith(REPLACE):
             raise PolicyError(f"{REPLACE}TEXT has up to 64 characters, none of them a quote or a backslash")
-        raise PolicyError("an operator is one of redact, hash, pseudonym, mask:N, replace:TEXT")
+        raise PolicyError("an operator is one of redact, hash, pseudonym, mask:N (N is 0 to 99), replace:TEXT")
 
 
 class PackScanner:

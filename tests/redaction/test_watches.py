@@ -69,6 +69,8 @@ def test_hash_is_keyed_and_stable(redactor):
         watch("no-pack"),
         watch(entity_types=["NO_TYPE"]),
         watch(EMAIL_ADDRESS="shred"),
+        watch(EMAIL_ADDRESS="mask:100"),
+        watch(EMAIL_ADDRESS="mask:\u0663"),
         watch(EMAIL_ADDRESS='replace:"quoted"'),
         watch(EMAIL_ADDRESS="replace:a\\b"),
         watch(EMAIL_ADDRESS="replace:" + "a" * 65),
