@@ -130,7 +130,7 @@ class Redactor:
             return Replace(text=replaced[1])
         if text.startswith(REPLACE):
             raise PolicyError(f"{REPLACE}TEXT has up to 64 characters, none of them a quote or a backslash")
-        raise PolicyError("an operator is one of redact, hash, pseudonym, mask:N (N is 0 to 99), replace:TEXT")
+        raise PolicyError("an operator is one of redact, hash, pseudonym, mask:N (0 to 99), replace:TEXT")
 
 
 class PackScanner:
