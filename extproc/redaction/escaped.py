@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from extproc.redaction.engine import RuleScanner
 
 _FOUND_KEPT: Final = 64  # before those within what is taken out anyway are looked for.
+# Longer texts are read in pieces of this size: so small that their escapes' places cost no memory, so large
+# that a piece costs little more than its text.
+_PIECE_CHARS: Final = 4_096
 
 
 class EscapedScanner:
@@ -43,6 +46,19 @@ class EscapedScanner:
 
     def feed(self, text: str, *, eof: bool = False) -> Scan:
         """Take more text; with ``eof`` decide and release everything and close."""
+        if len(text) <= _PIECE_CHARS or (self._twice is None and "\\" not in text):
+            return self._feed(text, eof=eof)
+        scans = [self._feed(text[at : at + _PIECE_CHARS]) for at in range(0, len(text), _PIECE_CHARS)]
+        if eof:
+            scans.append(self._feed("", eof=True))
+        return Scan(
+            "".join([scan.released for scan in scans]),
+            tuple([finding for scan in scans for finding in scan.findings]),
+            tuple([replacement for scan in scans for replacement in scan.replacements]),
+        )
+
+    def _feed(self, text: str, *, eof: bool = False) -> Scan:
+        """Take a text, once or twice."""
         if self._twice is None:
             if "\\" not in text:
                 return self._written.feed(text, eof=eof)

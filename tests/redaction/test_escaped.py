@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import tracemalloc
 
 import pytest
 import redaction_oracle as oracle
@@ -138,6 +139,18 @@ def test_a_quote_behind_an_even_number_of_backslashes_ends_its_string():
     assert released(document) == '{"password": "[PASSWORD]\\\\", "b": 1}'
 
 
+@pytest.mark.parametrize("count", range(1, 18))
+def test_a_quote_is_escaped_by_an_odd_number_of_backslashes(count):
+    quoted = plan_of(rule('a"b', name="quoted"))
+    text = "a" + "\\" * count + '"b'
+    assert released(text, quoted) == ("[QUOTED]" if count % 2 and count < 16 else text)
+
+
+def test_what_begins_directly_behind_a_match_of_the_text_as_it_is_read_is_found():
+    rules = plan_of(rule("x@y", name="one"), rule("[0-9]{2}", name="two", left=Boundary.NOT_WORD))
+    assert released(f"x{AT}y12 x12", rules) == "[ONE][TWO] x12"
+
+
 def test_of_findings_that_overlap_the_first_takes_the_place_of_all():
     rules = plan_of(rule(r"abc\\n1", name="first"), rule("\n[0-9]{3}", name="second"))
     assert released("abc\\n123", rules) == "[FIRST]"
@@ -198,6 +211,21 @@ def test_findings_within_a_value_that_has_no_end_cost_no_memory():
         counts.append(len(scanner._twice._found))
     assert max(counts) <= 200
     assert [one.entity_type for one in scanner.feed("", eof=True).findings] == ["KEY"]
+
+
+def test_escapes_of_a_long_text_cost_no_memory():
+    text = "\\n" * 50_000 + f"ann{AT}example.com"
+    scanner = EscapedScanner(RuleScanner.of(PLAN))
+    tracemalloc.start()
+    try:
+        scan = scanner.feed(text, eof=True)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # States of the automaton count, too. The places of all escapes would be ten times that.
+    assert peak_bytes < 10 * len(text)
+    assert scan.released == text[:100_000] + "[EMAIL_ADDRESS]"
+    assert [(one.start, one.end) for one in scan.findings] == [(100_000, len(text))]
 
 
 def test_one_reading_is_enough_again_behind_an_escape():
