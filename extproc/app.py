@@ -1,4 +1,8 @@
-"""The composition root: the only file that builds things."""
+"""The composition root: the service is built here, and nowhere else.
+
+What policy files and operators bring is built beside it, in files that nothing below knows: ``policies``,
+``own_rules`` and ``judges``.
+"""
 
 from __future__ import annotations
 
