@@ -198,7 +198,7 @@ class _Twice:
                 start, end = reader.uncut(one.start, -one.negated_end)
                 found.append(one._replace(start=start, negated_end=-end))
         for finding, text in zip(read.findings, read.replacements, strict=True):
-            start, end = reader.place(finding.start), reader.place(finding.end)
+            start, end = reader.uncut(reader.place(finding.start), reader.place(finding.end))
             found.append(_Found(start, -end, False, finding, text))
         self._found = deque(sorted(found, key=_ORDER))
 
@@ -238,7 +238,8 @@ class _Twice:
     def _forget(self) -> None:
         """Keep no text of a match that goes on, nor what is found within it."""
         reader, read, written = self._reader, self._read.gone, self._written.gone
-        for gone in (written, (reader.place(read[0]), reader.place(read[1]))):
+        as_read = reader.place(read[0]), reader.place(read[1])
+        for gone in (written, as_read):
             start, end = reader.behind(gone[0]), reader.before(min(gone[1], reader.read_to))
             if end <= start:
                 continue
@@ -247,8 +248,8 @@ class _Twice:
                 self._found = deque(
                     [one for one in self._found if one.start < start or -one.negated_end > end]
                 )
-        first = min([self._written.decided_chars, *[one.start for one in self._uncut]])
-        reader.forget(Gap(self._read.decided_chars, *read), Gap(first, *written))
+        safe = self._safe()
+        reader.forget(Gap(self._read.decided_chars, *read), (Gap(safe, *written), Gap(safe, *as_read)))
 
 
 class _Kept:

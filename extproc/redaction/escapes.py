@@ -2,6 +2,8 @@ r"""Escapes of JSON that stand in a text itself, at whatever level, and the text
 
 A piece of text does not say at which level it is: JSON in prose has ``\n``, the same in a string of JSON
 ``\\n``, and each further level twice as many backslashes. All of them stand for the one character here.
+Backslashes before any other character stay, as at some level they are text, and so does half a surrogate
+pair; but they are not cut either: ``\\`` is one character for whoever reads it.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ _ESCAPE: Final = re.compile(
     rf"(?<!\\)(?:{_RUN}(?:u(?P<high>{_HIGH}){_RUN}u(?P<low>[dD][c-fC-F]{_HEX}{{2}})"
     rf"|u(?P<code>(?![dD][89a-fA-F]){_HEX}{{4}})|(?P<short>[bfnrt/]))"
     # A quote behind an even number of them is not escaped: it ends its string.
-    rf"|(?:\\\\){{0,{_RUN_CHARS_MAX // 2 - 1}}}\\(?P<quote>[\"']))"
+    rf"|(?:\\\\){{0,{_RUN_CHARS_MAX // 2 - 1}}}\\(?P<quote>[\"'])"
+    # Half a pair, and backslashes before anything else.
+    rf"|{_RUN}u[dD][89a-fA-F]{_HEX}{{2}}|\\{{2,{_RUN_CHARS_MAX}}}(?!\\))"
 )
 _BEGUN: Final = re.compile(
     rf"(?<!\\){_RUN}(?:u(?:{_HEX}{{0,3}}|{_HIGH}(?:{_RUN}(?:u(?:[dD](?:[c-fC-F]{_HEX}?)?)?)?)?)?)?\Z"
@@ -77,9 +81,13 @@ class EscapeReader:
         parts: list[str] = []
         first = self.read_to - at
         for escape in _ESCAPE.finditer(spelled, at):
-            parts += (spelled[at : escape.start()], _character(escape))
-            at = escape.end()
-            self._note(first + escape.start(), first + at)
+            char = _character(escape)
+            self._starts.append(first + escape.start())
+            self._ends.append(first + escape.end())
+            if char is not None:
+                self._note(first + escape.start(), first + escape.end())
+                parts += (spelled[at : escape.start()], char)
+                at = escape.end()
         parts.append(spelled[at:])
         self._last = spelled[-1:]
         self._read_chars += first + len(spelled) - self.read_to
@@ -87,9 +95,7 @@ class EscapeReader:
         return "".join(parts)
 
     def _note(self, start: int, end: int) -> None:
-        """An escape; ``_read_chars`` counts what was before it once it is read."""
-        self._starts.append(start)
-        self._ends.append(end)
+        """An escape that is read; ``_read_chars`` counts what was before it once it is."""
         self._read += (
             self._read[-1] + start - self._places[-1],
             self._read[-1] + start - self._places[-1] + 1,
@@ -121,14 +127,18 @@ class EscapeReader:
             return inner_start, inner_end
         return self.before(start), self.behind(end)
 
-    def forget(self, read: Gap, written: Gap) -> None:
-        """Forget escapes that are not needed for what will be asked for, in either text."""
+    def forget(self, read: Gap, written: tuple[Gap, Gap]) -> None:
+        """Forget escapes that are not needed for what will be asked for, in either text.
+
+        Of the text as written neither gap's places will be: all between is taken out anyway.
+        """
         if len(self._places) > 2 * _PLACES_KEPT:
             kept = _needed(self._read, read)
             self._read = [self._read[at] for at in kept]
             self._places = [self._places[at] for at in kept]
         if len(self._starts) > _PLACES_KEPT:
-            kept = _needed(self._starts, written)
+            first, second = (set(_needed(self._starts, gap)) for gap in written)
+            kept = sorted(first & second)
             self._starts = [self._starts[at] for at in kept]
             self._ends = [self._ends[at] for at in kept]
 
@@ -139,8 +149,8 @@ def _needed(places: list[int], gap: Gap) -> list[int]:
     return [*range(first, start + 1), *range(max(start + 1, end), len(places))]
 
 
-def _character(escape: re.Match[str]) -> str:
-    """What an escape stands for."""
+def _character(escape: re.Match[str]) -> str | None:
+    """What an escape stands for; None for one that stays as it is."""
     short, code = escape["short"], escape["code"]
     if short is not None:
         return _SHORT[short]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import tracemalloc
@@ -132,6 +133,31 @@ def test_no_escape_is_cut_by_what_is_found_as_written():
     assert released("abc\\n", ends) == "[END]\\n"
     alone = plan_of(rule("[0-9]{4}", name="code"))
     assert released("\\u1234 5678", alone) == "[CODE] [CODE]"
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("body", "value", "expected"),
+    [
+        ("abc[^ ]{1,2}", "abcd\\efg", "[VALUE]\\efg"),
+        (r"\\def", "abc\\def", "abc\\[VALUE]"),
+        ('abc[^" ]', 'abc\\" def', '[VALUE]\\" def'),
+    ],
+)
+def test_a_document_stays_one_where_backslashes_stand_at_the_edge_of_a_value(level, body, value, expected):
+    document, redacted = value, expected
+    for _ in range(level):
+        document, redacted = json.dumps({"a": document}), json.dumps({"a": redacted})
+    assert released(document, plan_of(rule(body))) == redacted
+
+
+def test_backslashes_and_half_a_pair_are_taken_out_whole_or_not_at_all():
+    assert released("a\\\\.b", plan_of(rule(r"\\"))) == "a[VALUE].b"
+    digits = plan_of(rule("[0-9]{2}", name="digits"))
+    assert released("\\ud834", digits) == "[DIGITS]"
+    assert released("\\ud83z42 \\ud8342", digits) == "\\ud[DIGITS]z[DIGITS] [DIGITS][DIGITS]"
+    ends = plan_of(rule("x.u", name="end"))
+    assert released("x\\ud834", ends) == "[END]\\ud834"
 
 
 def test_a_quote_behind_an_even_number_of_backslashes_ends_its_string():

@@ -209,7 +209,7 @@ def redact(text: str, rules: list[Rule]) -> str:
 
 
 def escapes(text: str) -> list[tuple[int, int, str]]:
-    """Where each escape of JSON stands, with what it stands for."""
+    """Where each escape of JSON stands, with what it stands for: some for themselves."""
     found = []
     at = 0
     while at < len(text):
@@ -218,10 +218,15 @@ def escapes(text: str) -> list[tuple[int, int, str]]:
         if text[begin] != "\\":
             continue
         at = after_run(text, begin)
-        one = None if at - begin > 16 else escape(text, at, odd=(at - begin) % 2 == 1)
-        if one is not None:
-            at = one[0]
-            found.append((begin, *one))
+        if at - begin > 16:
+            continue
+        one = escape(text, at, odd=(at - begin) % 2 == 1)
+        if one is None:
+            # Half a pair, or backslashes alone.
+            end = at if code(text, at) is None else at + 5
+            one = end, text[begin:end]
+        at = one[0]
+        found.append((begin, *one))
     return found
 
 
@@ -267,14 +272,14 @@ def find_escaped(text: str, rules: list[Rule]) -> list[Found]:
     owner: list[int] = []
     at = 0
     for begin, end, char in [*places, (len(text), len(text), "")]:
-        chars += [*text[at:begin], char]
-        owner += [*range(at, begin), begin]
+        chars += [*text[at:begin], *char]
+        owner += [*range(at, begin), *(range(begin, end) if len(char) > 1 else [begin])]
         at = end
     read = "".join(chars)
     spans = [(*uncut(one.start, one.end, places), 1, one) for one in as_written]
     for one in find(read, rules):
         value = read[one.start : one.end]
-        spans.append((owner[one.start], owner[one.end], 0, replace(one, value=value)))
+        spans.append((*uncut(owner[one.start], owner[one.end], places), 0, replace(one, value=value)))
     joined: list[Found] = []
     for start, end, _, one in sorted(spans, key=lambda span: (span[0], -span[1], span[2])):
         if joined and start < joined[-1].end:
