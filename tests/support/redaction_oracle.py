@@ -49,6 +49,7 @@ def pattern(body: str, *, ignore_case: bool) -> re.Pattern[str]:
     return re.compile(body, re.ASCII | (re.IGNORECASE if ignore_case else 0))
 
 
+@cache
 def is_unseen(char: str) -> bool:
     return any(low <= ord(char) <= high for low, high in UNSEEN)
 
