@@ -2,10 +2,10 @@ r"""A text with escapes in it, read twice: as it is written, and as it is read.
 
 ``a\u0040b.c`` is an address for whoever reads the text as JSON, and ``\n078-05-1120`` a number behind the
 end of a line. What either reading finds is taken out, by its place in the text as it was written. Of
-findings that overlap the first takes the place of all; of two that begin and end alike that of the text as
-it is read, whose value is what was meant. No escape is cut: one that a finding as written begins or ends
-in stays, unless there is nothing else to the finding. The second reading begins with the first escape, and
-is over once it stands where the first does.
+findings that overlap the one that begins first, or is the longer, takes the place of all; of two that begin
+and end alike that of the text as it is read, whose value is what was meant. No escape is cut: one that a
+finding begins or ends in stays, unless there is nothing else to the finding. The second reading begins with
+the first backslash, and is over once it stands where the first does.
 """
 
 from __future__ import annotations
@@ -136,7 +136,8 @@ class _Twice:
         self._found: deque[_Found] = deque()
         # Those as written that end in what the reader has not read.
         self._uncut: list[_Found] = []
-        # The first of findings that overlap, which has gone out, and up to where they do.
+        # Of findings that overlap the first, whose replacement has gone out, as long as more may come; and
+        # up to where they go.
         self._first: _Found | None = None
         self._end = 0
 

@@ -34,7 +34,10 @@ _PLACES_KEPT: Final = 64  # of escapes, before those that are not needed are loo
 
 
 class Gap(NamedTuple):
-    """Which places will be asked for: from ``first`` on, but for those from ``start`` to ``end``."""
+    """Which places will be asked for: from ``first`` on, but for those between ``start`` and ``end``.
+
+    What is between was let go of: it is of a match that goes on.
+    """
 
     first: int
     start: int
@@ -61,8 +64,8 @@ class EscapeReader:
         self.read_to = self._read_chars = at
         self.begun = ""
         self._last = last
-        # The places of escapes as written; and places as read, with those as written, from which on both
-        # go in step.
+        # Of all escapes where they begin and end as written; and of those that are read the places, as read
+        # and as written, from which on both texts go in step: the escape's own, and the one behind it.
         self._starts: list[int] = []
         self._ends: list[int] = []
         self._read = [at]
@@ -80,7 +83,7 @@ class EscapeReader:
                 spelled = spelled[: begun.start()]
         parts: list[str] = []
         first = self.read_to - at
-        for escape in _ESCAPE.finditer(spelled, at):
+        for escape in _ESCAPE.finditer(spelled, at) if "\\" in spelled else ():
             char = _character(escape)
             self._starts.append(first + escape.start())
             self._ends.append(first + escape.end())
