@@ -64,7 +64,7 @@ mutants: $(STAMP) ## Seed bugs into the redaction engine, one by one: which do t
 bench: $(STAMP) ## Measure the filter beside Envoy alone (BENCH='--write' puts the figures into the README)
 	@$(BIN)/python tests/bench/bench_run.py $(BENCH)
 
-pipe: $(STAMP) ## Send 100 MB and 1 GB through headgate redact: speed and memory (PIPE='--mb 10 50'): 15 minutes
+pipe: $(STAMP) ## Send 100 MB and 1 GB through headgate redact: speed and memory (PIPE='--mb 10'): 10 minutes
 	@$(BIN)/python tests/bench/bench_pipe.py $(PIPE)
 
 $(STAMP): requirements/dev.lock pyproject.toml requirements/make-env hatch_build.py extproc/redaction/_kernel.c

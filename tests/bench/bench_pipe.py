@@ -1,8 +1,8 @@
 """What ``headgate redact`` makes of a long text on a pipe: its speed, and its memory on the way.
 
-    make pipe                     100 MB and 1 GB, with the kernel and without: minutes
-    make pipe PIPE=--write        and keep them in pipe.json and in the README
-    make pipe PIPE='--mb 10 50'   other amounts
+    make pipe                            100 MB and 1 GB, and 100 MB without the kernel: minutes
+    make pipe PIPE=--write               and keep them in pipe.json and in the README
+    make pipe PIPE='--mb 10 --plain 5'   other amounts
 
 The text is made from a seed at run time: four answers of five are prose without values, the others letters,
 tables, code, logs and so on, full of them. Without the kernel it runs as where none was built. Its memory
@@ -32,7 +32,8 @@ from readme_sections import put  # noqa: E402 - as above.
 
 FIGURES = Path(__file__).with_name("pipe.json")
 SECTION = "pipe"
-ENGINES = {"compiled kernel": "", "pure Python": "sys.modules['extproc.redaction._kernel'] = None; "}
+_KERNEL, _PLAIN = "compiled kernel", "pure Python"
+ENGINES = {_KERNEL: "", _PLAIN: "sys.modules['extproc.redaction._kernel'] = None; "}
 _COMMAND = "import sys; {without}from extproc.cli import main; main(['redact'])"
 _MB = 1_000_000
 _BLOCKS, _ANSWERS_EACH = 64, 140  # some 100 KB each
@@ -146,7 +147,8 @@ def section(results: Mapping[str, Any]) -> str:
 def main() -> None:
     """Measure; print; with ``--write`` keep."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--mb", type=int, nargs="+", default=[100, 1_000])
+    parser.add_argument("--mb", type=int, nargs="+", default=[100, 1_000], help="with the kernel")
+    parser.add_argument("--plain", type=int, nargs="+", default=[100], help="MB without it")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", action="store_true", help="into pipe.json and README.md")
     arguments = parser.parse_args()
@@ -154,7 +156,7 @@ def main() -> None:
     results: dict[str, Any] = {"seed": arguments.seed, "before": environment(), "runs": {}}
     for engine, without in ENGINES.items():
         runs = results["runs"][engine] = []
-        for read_mb in arguments.mb:
+        for read_mb in {_KERNEL: arguments.mb, _PLAIN: arguments.plain}[engine]:
             runs.append(asdict(measure(read_mb, texts, without=without, seed=arguments.seed)))
             print(engine, runs[-1], flush=True)  # noqa: T201 - a command's output.
     if arguments.write:
