@@ -109,6 +109,14 @@ RULES: Final[tuple[Rule, ...]] = (
         matches=("api_key: '" + ALNUM[:12], '"client_secret": "' + ALNUM[:12]),
         rejects=("password: required", "password: ''", "password: 'five5'"),
     ),
+    # A string of JSON goes on behind a quote that is escaped.
+    _password(
+        "password-string",
+        r":[ \t]{0,3}\"",
+        rf"{_run('')}{{0,48}}(?:\\\\){{0,3}}\\\"(?:{_run('')}|(?:\\\\){{0,3}}\\\")*",
+        matches=('"password": "a' + '\\"b1c2d3"', 'secret: "' + ALNUM[:9] + '\\\\\\"b1"'),
+        rejects=('"password": ""', '"password": "five5"', 'password: "a\\\\", "b"'),
+    ),
     _password(
         "password-digit",
         r":[ \t]{0,3}",
