@@ -5,7 +5,7 @@ make exactness EXACTNESS='--documents 200000 --seed 7'
 make exactness EXACTNESS=--write                     and keep the report in tests/bench/exactness.json
 make exactness EXACTNESS='--seed 7 --show 12:345'    print one document, to look at a difference
 
-Ten million take about 20 minutes on two cores that have nothing else to do.
+Ten million take about 40 minutes on two cores that have nothing else to do.
 
 Every document is read whole by the engine alone and in pieces with the kernel; a share of them in pieces by
 the engine alone, and a share by the oracle, which is written another way. The summary says how many.
