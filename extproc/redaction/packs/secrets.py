@@ -9,6 +9,7 @@ from extproc.redaction.rules import Boundary, Rule
 from extproc.redaction.validators import secrecy
 
 _SEPARATED: Final = r"[_\-. ]?"
+_SIGN: Final = r"(?::=|=>|[:=])"
 
 
 def _run(ends: str) -> str:
@@ -104,15 +105,19 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     _password(
         "password-quoted",
-        r":[ \t]{0,3}[\"']",
+        rf"{_SIGN}[ \t]{{0,3}}[\"']",
         rf"{_run('')}{{6,}}",
-        matches=("api_key: '" + ALNUM[:12], '"client_secret": "' + ALNUM[:12]),
+        matches=(
+            "api_key: '" + ALNUM[:12],
+            '"client_secret": "' + ALNUM[:12],
+            'api_key = "' + ALNUM[:9] + '==.a,b;c>d"',
+        ),
         rejects=("password: required", "password: ''", "password: 'five5'"),
     ),
     # A string of JSON goes on behind a quote that is escaped.
     _password(
         "password-string",
-        r":[ \t]{0,3}\"",
+        rf"{_SIGN}[ \t]{{0,3}}\"",
         rf"{_run('')}{{0,48}}(?:\\\\){{0,3}}\\\"(?:{_run('')}|(?:\\\\){{0,3}}\\\")*",
         matches=('"password": "a' + '\\"b1c2d3"', 'secret: "' + ALNUM[:9] + '\\\\\\"b1"'),
         rejects=('"password": ""', '"password": "five5"', 'password: "a\\\\", "b"'),

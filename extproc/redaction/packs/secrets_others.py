@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from extproc.redaction.packs._tokens import DASHED, HEX, SHORT, key, open_token
+from extproc.redaction.packs._tokens import ALNUM, DASHED, HEX, SHORT, key, open_token
 
 if TYPE_CHECKING:
     from extproc.redaction.rules import Rule
@@ -21,6 +21,13 @@ RULES: Final[tuple[Rule, ...]] = (
         "ADOBE_CLIENT_SECRET",
         r"p8e-[A-Za-z0-9]{32,}",
         example=key("p8", "e-", tail=32),
+    ),
+    open_token(
+        "authress-access-key",
+        "AUTHRESS_ACCESS_KEY",
+        r"(?:sc|ext|scauth|authress)_[A-Za-z0-9]{5,30}\.[A-Za-z0-9]{4,6}\.acc[_\-][A-Za-z0-9\-]{10,32}\."
+        r"[A-Za-z0-9+/_=\-]{30,}",
+        example=key("sc_", ALNUM[:8], ".", ALNUM[:5], ".acc_", ALNUM[:12], ".", tail=43),
     ),
     open_token(
         "aws-bedrock-short-key",
