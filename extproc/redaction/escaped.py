@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from extproc.domain.scanning import ScanEach
 from extproc.domain.verdict import Finding
 from extproc.redaction.engine import Scan, ScanOverflowError
-from extproc.redaction.escapes import EscapeReader, Gap
+from extproc.redaction.escapes import Gap, Unescaper
 from extproc.redaction.transducer import is_shaded
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class _Twice:
     def __init__(self, written: RuleScanner) -> None:
         self._written = written
         self._read = written.fork()
-        self._reader = EscapeReader(written.read_chars, written.last_char)
+        self._reader = Unescaper(written.read_chars, written.last_char)
         self._kept = _Kept(written.released_chars, *written.held())
         self._found: deque[_Found] = deque()
         # Those as written that end in what the reader has not read.

@@ -1,4 +1,4 @@
-r"""Escapes of JSON that stand in a text itself, at whatever level, and the text as it is read without them.
+r"""Escapes of JSON that stand in a text itself, up to five levels deep, and the text read without them.
 
 A piece of text does not say at which level it is: JSON in prose has ``\n``, the same in a string of JSON
 ``\\n``, and each further level twice as many backslashes. All of them stand for the one character here.
@@ -44,7 +44,7 @@ class Gap(NamedTuple):
     end: int
 
 
-class EscapeReader:
+class Unescaper:
     """Reads the escapes of one text as it streams, and knows where in the text each character was.
 
     Offsets are code points of the whole text: as it is written, or as it is read.
